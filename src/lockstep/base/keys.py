@@ -1,0 +1,51 @@
+"""Ed25519 keys, through libsodium.
+
+Which signatures are valid is a consensus rule, so it must be the same everywhere. libsodium's rule:
+cofactorless equation, canonical S, canonical A and R, no small-order A or R. `tests/base/test_keys.py`
+pins it with the ed25519-speccheck and Wycheproof cases; see docs/decisions/0002-ed25519-through-libsodium.md.
+"""
+
+from functools import lru_cache
+from typing import Final
+
+from nacl.exceptions import BadSignatureError
+from nacl.signing import SigningKey, VerifyKey
+
+SEED_BYTES: Final = 32
+PUBLIC_KEY_BYTES: Final = 32
+SIGNATURE_BYTES: Final = 64
+
+
+class PrivateKey:
+    """A signing key. Its seed never leaves except through `seed` (to write a key file)."""
+
+    def __init__(self, seed: bytes) -> None:
+        if len(seed) != SEED_BYTES:
+            raise ValueError(f"an Ed25519 seed has {SEED_BYTES} bytes, not {len(seed)}")
+        self._key = SigningKey(seed)
+        self.seed = seed
+        self.public: bytes = bytes(self._key.verify_key)
+
+    def sign(self, message: bytes) -> bytes:
+        """64-byte signature over `message`."""
+        signature: bytes = self._key.sign(message).signature
+        return signature
+
+    def __repr__(self) -> str:
+        return f"PrivateKey(public={self.public[:4].hex()}…)"
+
+
+@lru_cache(maxsize=65_536)
+def _verify_key(public: bytes) -> VerifyKey:
+    return VerifyKey(public)
+
+
+def verify(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether `signature` is valid for `message` under `public`. Wrong sizes are simply invalid."""
+    if len(public) != PUBLIC_KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+        return False
+    try:
+        _verify_key(public).verify(message, signature)
+    except BadSignatureError:
+        return False
+    return True
