@@ -133,7 +133,7 @@ def check_genesis(genesis: Genesis) -> None:
         _require(0 <= getattr(genesis, name) < len(genesis.accounts), f"{name} is not an account")
     for number, account in enumerate(genesis.accounts):
         _require(len(account.public_key) == PUBLIC_KEY_BYTES, f"account {number}: bad key size")
-        _require(0 <= account.balance, f"account {number}: negative balance")
+        _require(account.balance >= 0, f"account {number}: negative balance")
     _require(sum(a.balance for a in genesis.accounts) <= BALANCE_MAX, "the total balance is too large")
     for instrument in genesis.instruments:
         _check_instrument(instrument)
@@ -142,13 +142,18 @@ def check_genesis(genesis: Genesis) -> None:
 
 def _check_instrument(i: Instrument) -> None:
     ticks = i.price_ticks
-    _require(4096 <= ticks <= PRICE_TICKS_MAX and ticks & (ticks - 1) == 0,
-             f"{i.symbol}: price_ticks must be a power of two from 4096 to {PRICE_TICKS_MAX}")
+    _require(
+        4096 <= ticks <= PRICE_TICKS_MAX and ticks & (ticks - 1) == 0,
+        f"{i.symbol}: price_ticks must be a power of two from 4096 to {PRICE_TICKS_MAX}",
+    )
     _require(0 < i.position_lots_max <= ORDER_LOTS_MAX, f"{i.symbol}: bad position_lots_max")
-    _require(0 < i.tick_value and i.position_lots_max * ticks * i.tick_value <= POSITION_NOTIONAL_MAX,
-             f"{i.symbol}: position_lots_max x price_ticks x tick_value exceeds {POSITION_NOTIONAL_MAX}")
-    _require(0 <= i.taker_fee_ppm <= 100_000 and -i.taker_fee_ppm <= i.maker_fee_ppm <= 100_000,
-             f"{i.symbol}: bad fees")
+    _require(
+        i.tick_value > 0 and i.position_lots_max * ticks * i.tick_value <= POSITION_NOTIONAL_MAX,
+        f"{i.symbol}: position_lots_max x price_ticks x tick_value exceeds {POSITION_NOTIONAL_MAX}",
+    )
+    _require(
+        0 <= i.taker_fee_ppm <= 100_000 and -i.taker_fee_ppm <= i.maker_fee_ppm <= 100_000, f"{i.symbol}: bad fees"
+    )
     _require(0 < i.maintenance_margin_ppm <= i.initial_margin_ppm <= 1_000_000, f"{i.symbol}: bad margins")
     _require(0 < i.price_band_ppm <= 1_000_000, f"{i.symbol}: bad price band")
 
@@ -161,8 +166,10 @@ def _check_parameters(p: Parameters) -> None:
     _require(1 <= p.price_age_ms_max <= 600_000, "bad price_age_ms_max")
     for name in ("accounts_max", "orders_max", "positions_max"):
         value = getattr(p, name)
-        _require(1024 <= value <= 1 << 26 and value & (value - 1) == 0,
-                 f"{name} must be a power of two from 1024 to 2^26")
+        _require(
+            1024 <= value <= 1 << 26 and value & (value - 1) == 0,
+            f"{name} must be a power of two from 1024 to 2^26",
+        )
 
 
 def base64_text(data: bytes) -> str:

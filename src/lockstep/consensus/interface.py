@@ -1,0 +1,213 @@
+"""What an ordering engine takes in and gives out.
+
+An engine is a pure state machine: `step(event, now_us) -> effects`. It never sees payloads, bundles or state:
+it orders headers. Its caller (the replica) builds and checks blocks, executes them, and carries out effects *in
+the order given*. Time is an integer of microseconds since the epoch that never runs backwards in one process.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from lockstep.wire.block import Header
+from lockstep.wire.certificate import Certificate, Finalization, Notarization
+from lockstep.wire.evidence import Evidence
+from lockstep.wire.message import Certificates, FetchCertificates
+from lockstep.wire.vote import Vote
+
+# -- events ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The deadline that the engine asked for has come (spurious ticks are harmless)."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoteArrived:
+    """A vote from the wire; `sender` is the authenticated peer. Not verified yet."""
+
+    sender: int
+    vote: Vote
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateArrived:
+    """A certificate from the wire. Not verified yet."""
+
+    sender: int
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class CertificatesRequested:
+    """A peer lacks the certificates of these views."""
+
+    sender: int
+    from_view: int
+    to_view: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalArrived:
+    """A leader's header with its notarize signature. The payload is already checked against the header's
+    payload digest; nothing else is."""
+
+    sender: int
+    header: Header
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlockBuilt:
+    """The answer to `Build`: the block that this node proposes in `header.view`."""
+
+    header: Header
+
+
+@dataclass(frozen=True, slots=True)
+class BlockChecked:
+    """The answer to `Check`: whether the block is valid as a child of its parent. May come much later."""
+
+    block: bytes
+    valid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BlockExecuted:
+    """The block was executed and gave these roots. Sent for every block that was executed, in chain order."""
+
+    block: bytes
+    state_root: bytes
+    event_root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeerProgress:
+    """A peer says (unproven) that it is in this view, final up to this height: a hint for re-broadcasting."""
+
+    sender: int
+    view: int
+    final_height: int
+
+
+Event = (
+    Tick | VoteArrived | CertificateArrived | CertificatesRequested | ProposalArrived | BlockBuilt | BlockChecked
+    | BlockExecuted | PeerProgress
+)  # fmt: skip
+
+# -- effects -----------------------------------------------------------------------------------------
+
+Outgoing = Vote | Certificate | FetchCertificates | Certificates
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """Send to every other validator."""
+
+    message: Outgoing
+
+
+@dataclass(frozen=True, slots=True)
+class SendTo:
+    """Send to one validator."""
+
+    peer: int
+    message: Outgoing
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """Send this header, its payload and this notarize signature to every other validator."""
+
+    header: Header
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Make `record` durable (with the block it votes for, when it is a notarize vote), and only then carry out
+    `then`. With `then` empty, the record is written in order but nobody waits for it."""
+
+    record: Vote | Certificate
+    then: tuple["Effect", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """This node leads `view`: build a block on `parent` (its digest, notarized in `parent_view`) and answer
+    `BlockBuilt`, at the latest at `deadline_us` (an empty block, if need be)."""
+
+    view: int
+    parent: bytes
+    parent_view: int
+    deadline_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Say whether this block is valid on its parent (fetch what is missing), and begin to execute it if so."""
+
+    header: Header
+
+
+@dataclass(frozen=True, slots=True)
+class Notarized:
+    """This block is notarized: fetch it if it is not here (the signers have it), check and execute it."""
+
+    certificate: Notarization
+
+
+@dataclass(frozen=True, slots=True)
+class Finalized:
+    """This block, and all before it, is final."""
+
+    certificate: Finalization
+
+
+@dataclass(frozen=True, slots=True)
+class Accuse:
+    """A validator signed two things that an honest one never signs both."""
+
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """Validators that executed the same block got different roots. `own` and `other` are (state, event) roots;
+    `stake` voted for `other`. `fatal` when our own roots can no longer become final, or others' already are."""
+
+    block: bytes
+    height: int
+    own: tuple[bytes, bytes]
+    other: tuple[bytes, bytes]
+    signers: tuple[int, ...]
+    fatal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Misbehaved:
+    """A peer sent something that no honest peer sends; `detail` says what. For scoring and logs."""
+
+    peer: int
+    detail: str
+
+
+Effect = (
+    Broadcast | SendTo | Propose | Persist | Build | Check | Notarized | Finalized | Accuse | Diverged | Misbehaved
+)  # fmt: skip
+
+
+class Engine(Protocol):
+    """An ordering engine."""
+
+    view: int
+    """The view that the engine is in."""
+
+    def start(self, now_us: int) -> list[Effect]:
+        """Begin, or go on after a restart. Called once, before any `step`."""
+
+    def step(self, event: Event, now_us: int) -> list[Effect]:
+        """Take one event."""
+
+    def deadline(self) -> int | None:
+        """When the engine next wants a `Tick`, in microseconds."""

@@ -1,0 +1,208 @@
+"""What a client and a node say to each other. One frame carries one message, as canonical MessagePack.
+
+A client proves nothing by connecting: bundles carry their own signatures, and what a node answers is public.
+Only `PriceReport` is privileged: it is signed by the feed key that the node's operator configured.
+"""
+
+import struct
+from typing import Final
+
+import msgspec
+
+from lockstep.base.digest import DIGEST_BYTES, digest
+from lockstep.base.errors import Reason, Refused
+from lockstep.base.keys import SIGNATURE_BYTES, PrivateKey, verify
+from lockstep.base.limits import CLIENT_FRAME_BYTES_MAX, INSTRUMENTS_MAX, PRICE_TICKS_MAX
+from lockstep.wire.bundle import BUNDLE_BYTES_MAX
+from lockstep.wire.codec import check_length, check_unsigned, decode_canonical, encode
+
+_FEED_DOMAIN: Final = b"lockstep/price-report/1"
+
+
+class Submit(msgspec.Struct, frozen=True, array_like=True, tag=1, forbid_unknown_fields=True):
+    """Take this bundle. Answered by `SubmitReply` at once, and by `Fate` when it has one (if subscribed)."""
+
+    raw: bytes
+
+
+class AskFate(msgspec.Struct, frozen=True, array_like=True, tag=2, forbid_unknown_fields=True):
+    """What became of this bundle?"""
+
+    digest: bytes
+
+
+class AskAccount(msgspec.Struct, frozen=True, array_like=True, tag=3, forbid_unknown_fields=True):
+    """The next sequence number and balance of an account."""
+
+    account: int
+
+
+class AskStatus(msgspec.Struct, frozen=True, array_like=True, tag=4, forbid_unknown_fields=True):
+    """How are you?"""
+
+
+class Subscribe(msgspec.Struct, frozen=True, array_like=True, tag=5, forbid_unknown_fields=True):
+    """Tell me the fate of each bundle that I submit on this connection (with its outcome records if asked),
+    and, if asked, a summary of each final block."""
+
+    outcomes: bool
+    blocks: bool
+
+
+class PriceReport(msgspec.Struct, frozen=True, array_like=True, tag=6, forbid_unknown_fields=True):
+    """The index prices (ticks, by instrument; 0 = none) that the node's operator trusts, at a time."""
+
+    time_ms: int
+    prices: tuple[int, ...]
+    signature: bytes
+
+
+class SubmitReply(msgspec.Struct, frozen=True, array_like=True, tag=11, forbid_unknown_fields=True):
+    """Whether the bundle was taken into the pool (`reason` empty), or why not."""
+
+    digest: bytes
+    reason: str
+    detail: str
+
+
+class Fate(msgspec.Struct, frozen=True, array_like=True, tag=12, forbid_unknown_fields=True):
+    """A bundle's one fate. `status` is pending, final, expired, rejected or unknown.
+
+    For a final bundle: the height, its place in the block, and its outcome records (EVENT rows, as bytes).
+    """
+
+    digest: bytes
+    status: str
+    height: int
+    index: int
+    reason: str
+    outcomes: bytes
+
+
+class AccountReply(msgspec.Struct, frozen=True, array_like=True, tag=13, forbid_unknown_fields=True):
+    """As of the node's final height. `known` is false for an account that was never opened."""
+
+    account: int
+    known: bool
+    next_sequence: int
+    height: int
+
+
+class InstrumentSummary(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Prices in ticks, sizes in lots; 0 where there is none."""
+
+    symbol: str
+    best_bid: int
+    best_ask: int
+    mark: int
+    stale: bool
+    open_interest: int
+    volume: int
+
+
+class PeerStatus(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One peer as this node sees it."""
+
+    validator: int
+    connected: bool
+    view: int
+    final_height: int
+    rtt_us: int
+
+
+class StatusReply(msgspec.Struct, frozen=True, array_like=True, tag=14, forbid_unknown_fields=True):
+    """`state` is syncing, live, lagging, stalled or halted; `allowed` says what it permits."""
+
+    name: str
+    validator: int
+    state: str
+    reason: str
+    allowed: tuple[str, ...]
+    view: int
+    height: int
+    final_height: int
+    certified_height: int
+    lag_blocks: int
+    lag_ms: int
+    price_age_ms: int
+    state_root: bytes
+    pool_bundles: int
+    pool_bytes: int
+    commands: int
+    fills: int
+    blocks: int
+    peers: tuple[PeerStatus, ...]
+    instruments: tuple[InstrumentSummary, ...]
+    evidence: int
+    rss_mib: int
+
+
+class BlockFinal(msgspec.Struct, frozen=True, array_like=True, tag=15, forbid_unknown_fields=True):
+    """A final block in short."""
+
+    height: int
+    view: int
+    time_ms: int
+    block: bytes
+    state_root: bytes
+    event_root: bytes
+    bundles: int
+    commands: int
+    fills: int
+
+
+class Goodbye(msgspec.Struct, frozen=True, array_like=True, tag=16, forbid_unknown_fields=True):
+    """The connection is being closed, and why."""
+
+    reason: str
+    detail: str
+
+
+ClientRequest = Submit | AskFate | AskAccount | AskStatus | Subscribe | PriceReport
+ClientReply = SubmitReply | Fate | AccountReply | StatusReply | BlockFinal | Goodbye
+
+_request_decoder = msgspec.msgpack.Decoder(ClientRequest)
+_reply_decoder = msgspec.msgpack.Decoder(ClientReply)
+encode_client = encode
+
+
+def decode_request(raw: bytes) -> ClientRequest:
+    """Decode and bound a client's request; raises `Refused`."""
+    if len(raw) > CLIENT_FRAME_BYTES_MAX:
+        raise Refused(Reason.OVERSIZE, f"a request has at most {CLIENT_FRAME_BYTES_MAX} bytes")
+    request: ClientRequest = decode_canonical(_request_decoder, raw, "request")
+    match request:
+        case Submit() if len(request.raw) > BUNDLE_BYTES_MAX:
+            raise Refused(Reason.OVERSIZE, f"a bundle has at most {BUNDLE_BYTES_MAX} bytes")
+        case AskFate():
+            check_length(request.digest, DIGEST_BYTES, "digest")
+        case AskAccount():
+            check_unsigned(request.account, "account")
+        case PriceReport():
+            check_unsigned(request.time_ms, "time")
+            check_length(request.signature, SIGNATURE_BYTES, "signature")
+            if len(request.prices) > INSTRUMENTS_MAX or any(not 0 <= p < PRICE_TICKS_MAX for p in request.prices):
+                raise Refused(Reason.MALFORMED, "a price is out of range, or there are too many")
+        case _:
+            pass
+    return request
+
+
+def decode_reply(raw: bytes) -> ClientReply:
+    """Decode a node's reply; raises `Refused`."""
+    reply: ClientReply = decode_canonical(_reply_decoder, raw, "reply")
+    return reply
+
+
+def _report_bytes(chain_id: bytes, time_ms: int, prices: tuple[int, ...]) -> bytes:
+    return _FEED_DOMAIN + chain_id + digest(struct.pack(f"<q{len(prices)}q", time_ms, *prices))
+
+
+def seal_price_report(key: PrivateKey, chain_id: bytes, time_ms: int, prices: tuple[int, ...]) -> PriceReport:
+    """Make and sign a price report."""
+    return PriceReport(time_ms, prices, key.sign(_report_bytes(chain_id, time_ms, prices)))
+
+
+def verify_price_report(report: PriceReport, feed_key: bytes, chain_id: bytes) -> bool:
+    """Whether the feed key signed it, for this chain."""
+    return verify(feed_key, _report_bytes(chain_id, report.time_ms, report.prices), report.signature)

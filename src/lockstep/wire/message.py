@@ -1,0 +1,203 @@
+"""What validators say to each other. One frame carries one message, as canonical MessagePack.
+
+Votes and certificates travel as they are. Everything else is below. Sizes are checked here, before a message
+reaches any state machine; what it *means* is checked by the machine that takes it.
+"""
+
+from typing import Final
+
+import msgspec
+
+from lockstep.base.digest import DIGEST_BYTES
+from lockstep.base.errors import Reason, Refused
+from lockstep.base.keys import SIGNATURE_BYTES
+from lockstep.base.limits import FRAME_BYTES_MAX
+from lockstep.wire.block import HEADER_BYTES
+from lockstep.wire.bundle import BUNDLE_BYTES_MAX
+from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification, check_certificate
+from lockstep.wire.codec import check_length, check_unsigned, decode_canonical, encode
+from lockstep.wire.observation import OBSERVATION_BYTES_MAX
+from lockstep.wire.vote import Finalize, Notarize, Nullify
+
+PROTOCOL_VERSION: Final = 1
+CERTIFICATES_PER_MESSAGE_MAX: Final = 64
+BUNDLES_PER_FETCH_MAX: Final = 256
+BLOCKS_PER_CHAIN_MAX: Final = 64
+CHAIN_BYTES_MAX: Final = FRAME_BYTES_MAX // 2
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag=20, forbid_unknown_fields=True):
+    """First message of a connection, after TLS has proved who speaks."""
+
+    version: int
+    chain_id: bytes
+    validator: int
+
+
+class BundleBody(msgspec.Struct, frozen=True, array_like=True, tag=21, forbid_unknown_fields=True):
+    """A bundle, spread by the node that took it from a client."""
+
+    raw: bytes
+
+
+class Proposal(msgspec.Struct, frozen=True, array_like=True, tag=22, forbid_unknown_fields=True):
+    """A leader's block. `signature` is the leader's notarize vote on it."""
+
+    header: bytes
+    payload: bytes
+    signature: bytes
+
+
+class FetchCertificates(msgspec.Struct, frozen=True, array_like=True, tag=23, forbid_unknown_fields=True):
+    """Send what you hold for these views (both ends included): a notarization, else a nullification, of each."""
+
+    from_view: int
+    to_view: int
+
+
+class Certificates(msgspec.Struct, frozen=True, array_like=True, tag=24, forbid_unknown_fields=True):
+    """The answer: at most 64, oldest first. Also used to help a peer that is seen to be behind."""
+
+    certificates: tuple[Certificate, ...]
+
+
+class FetchBundles(msgspec.Struct, frozen=True, array_like=True, tag=25, forbid_unknown_fields=True):
+    """Send me these bundles (concatenated digests)."""
+
+    digests: bytes
+
+
+class Bundles(msgspec.Struct, frozen=True, array_like=True, tag=26, forbid_unknown_fields=True):
+    """The answer: those of the bundles that I hold."""
+
+    raws: tuple[bytes, ...]
+
+
+class FetchBlock(msgspec.Struct, frozen=True, array_like=True, tag=27, forbid_unknown_fields=True):
+    """Send me the block with this digest."""
+
+    block: bytes
+
+
+class BlockBody(msgspec.Struct, frozen=True, array_like=True, tag=28, forbid_unknown_fields=True):
+    """The answer. It needs no signature: it is what was asked for, or it is not."""
+
+    header: bytes
+    payload: bytes
+
+
+class FetchChain(msgspec.Struct, frozen=True, array_like=True, tag=29, forbid_unknown_fields=True):
+    """Send me final blocks from this height on, with their bundles."""
+
+    from_height: int
+
+
+class ChainBlock(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A final block with the bundles that it orders."""
+
+    header: bytes
+    payload: bytes
+    bundles: tuple[bytes, ...]
+
+
+class Chain(msgspec.Struct, frozen=True, array_like=True, tag=30, forbid_unknown_fields=True):
+    """Consecutive final blocks, and the newest finalization that the sender has within or above them."""
+
+    blocks: tuple[ChainBlock, ...]
+    finalization: Finalization | None
+
+
+class ObservationBody(msgspec.Struct, frozen=True, array_like=True, tag=31, forbid_unknown_fields=True):
+    """A validator's signed observation."""
+
+    raw: bytes
+
+
+class Ping(msgspec.Struct, frozen=True, array_like=True, tag=32, forbid_unknown_fields=True):
+    """Are you there? `time_us` comes back in the answer. The heights are claims, used for display only."""
+
+    time_us: int
+    view: int
+    final_height: int
+
+
+class Pong(msgspec.Struct, frozen=True, array_like=True, tag=33, forbid_unknown_fields=True):
+    """I am."""
+
+    time_us: int
+
+
+PeerMessage = (
+    Notarize | Nullify | Finalize | Notarization | Nullification | Finalization | Hello | BundleBody | Proposal
+    | FetchCertificates | Certificates | FetchBundles | Bundles | FetchBlock | BlockBody | FetchChain | Chain
+    | ObservationBody | Ping | Pong
+)  # fmt: skip
+
+_decoder = msgspec.msgpack.Decoder(PeerMessage)
+
+
+def encode_message(message: PeerMessage) -> bytes:
+    """Canonical MessagePack."""
+    return encode(message)
+
+
+def decode_message(raw: bytes) -> PeerMessage:
+    """Decode and bound a peer's message; raises `Refused`."""
+    if len(raw) > FRAME_BYTES_MAX:
+        raise Refused(Reason.OVERSIZE, f"a message has at most {FRAME_BYTES_MAX} bytes")
+    message: PeerMessage = decode_canonical(_decoder, raw, "message")
+    _check(message)
+    return message
+
+
+def _check(message: PeerMessage) -> None:
+    match message:
+        case Notarize() | Nullify() | Finalize():
+            message.check()
+        case Notarization() | Nullification() | Finalization():
+            check_certificate(message)
+        case Certificates():
+            if len(message.certificates) > CERTIFICATES_PER_MESSAGE_MAX:
+                raise Refused(Reason.OVERSIZE, "too many certificates in a message")
+            for certificate in message.certificates:
+                check_certificate(certificate)
+        case Proposal():
+            check_length(message.header, HEADER_BYTES, "header")
+            check_length(message.signature, SIGNATURE_BYTES, "signature")
+        case BlockBody():
+            check_length(message.header, HEADER_BYTES, "header")
+        case BundleBody() if len(message.raw) > BUNDLE_BYTES_MAX:
+            raise Refused(Reason.OVERSIZE, f"a bundle has at most {BUNDLE_BYTES_MAX} bytes")
+        case ObservationBody() if len(message.raw) > OBSERVATION_BYTES_MAX:
+            raise Refused(Reason.OVERSIZE, f"an observation has at most {OBSERVATION_BYTES_MAX} bytes")
+        case _:
+            _check_fetch(message)
+
+
+def _check_fetch(message: PeerMessage) -> None:
+    match message:
+        case Hello():
+            check_length(message.chain_id, DIGEST_BYTES, "chain id")
+            check_unsigned(message.validator, "validator")
+        case FetchBundles():
+            count, rest = divmod(len(message.digests), DIGEST_BYTES)
+            if rest or not 1 <= count <= BUNDLES_PER_FETCH_MAX:
+                raise Refused(Reason.MALFORMED, f"1 to {BUNDLES_PER_FETCH_MAX} digests may be asked for at a time")
+        case Bundles() if len(message.raws) > BUNDLES_PER_FETCH_MAX:
+            raise Refused(Reason.OVERSIZE, "too many bundles in a message")
+        case FetchBlock():
+            check_length(message.block, DIGEST_BYTES, "block digest")
+        case FetchCertificates():
+            check_unsigned(message.from_view, "view")
+            check_unsigned(message.to_view, "view")
+        case FetchChain():
+            check_unsigned(message.from_height, "height")
+        case Chain():
+            if len(message.blocks) > BLOCKS_PER_CHAIN_MAX:
+                raise Refused(Reason.OVERSIZE, f"a chain message has at most {BLOCKS_PER_CHAIN_MAX} blocks")
+            if message.finalization is not None:
+                check_certificate(message.finalization)
+        case Ping() | Pong():
+            check_unsigned(message.time_us, "time")
+        case _:
+            pass
