@@ -133,6 +133,14 @@ class Persist:
 
 
 @dataclass(frozen=True, slots=True)
+class Resume:
+    """Step this same engine with `event`. Used after `Persist`: an own vote counts only once it is durable, or a
+    certificate that contains it could leave before it."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
 class Build:
     """This node leads `view`: build a block on `parent` (its digest, notarized in `parent_view`) and answer
     `BlockBuilt`, at the latest at `deadline_us` (an empty block, if need be)."""
@@ -193,7 +201,8 @@ class Misbehaved:
 
 
 Effect = (
-    Broadcast | SendTo | Propose | Persist | Build | Check | Notarized | Finalized | Accuse | Diverged | Misbehaved
+    Broadcast | SendTo | Propose | Persist | Resume | Build | Check | Notarized | Finalized | Accuse | Diverged
+    | Misbehaved
 )  # fmt: skip
 
 

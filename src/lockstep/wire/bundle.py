@@ -2,7 +2,8 @@
 
 Layout (little-endian):
 
-    version u16 = 1 | count u16 | account u32 | sequence u64 | valid_until u64 | chain id 32 B | count x 40 B | signature 64 B
+    version u16 = 1 | count u16 | account u32 | sequence u64 | valid_until u64 | chain id 32 B |
+    count x 40 B of commands | signature 64 B
 
 The signature is over `b"lockstep/bundle/1" + BLAKE3(header and commands)`. The digest that names a bundle is
 the BLAKE3 of all its bytes, signature included, so one digest means exactly one byte string. There is one

@@ -12,7 +12,7 @@ Field use by kind (unused fields must be zero; the engine rejects a command that
 | TRANSFER      | -          | -    | -   | -     | -     | micro  | -              | destination account    |
 | DEPOSIT       | -          | -    | -   | -     | -     | micro  | -              | account (bridge only)  |
 | WITHDRAW      | -          | -    | -   | -     | -     | micro  | -              | account (bridge only)  |
-| OPEN_ACCOUNT  | -          | -    | -   | -     | the 32-byte public key over price, size, client_id, target (bridge only) |
+| OPEN_ACCOUNT  | -          | -    | -   | -     | the 32-byte public key over these four (bridge only)      |
 """
 
 from enum import IntEnum, IntFlag

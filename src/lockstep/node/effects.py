@@ -1,0 +1,137 @@
+"""What a replica wants done. Worlds carry effects out in the order given; `Persist` says what must wait for it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from lockstep.node.events import Event
+from lockstep.node.record import Record, StoredBlock
+from lockstep.wire.client import ClientReply
+from lockstep.wire.message import PeerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send to one validator. Dropped if its queue is full or it is not connected: every protocol re-sends."""
+
+    peer: int
+    message: PeerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """Send to every other validator. Encoded once."""
+
+    message: PeerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Append `records` to the log. With `then`: make them durable (fdatasync; group commit with whatever else is
+    queued), and only then carry out `then`. Without: written in order, nobody waits. A failed write or sync stops
+    the process."""
+
+    records: tuple[Record, ...]
+    then: tuple["Effect", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Step the replica with this event."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Run this block's bundles on the state of its parent, off the event loop, and answer `Executed`. Requests are
+    carried out in order; the executor rolls back whatever was executed beyond the parent."""
+
+    stored: StoredBlock
+    observations: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """This block, the oldest executed one not yet committed, is final: drop its undo, index its log record under
+    its height, append its events to the history, record its bundles' fates. In order with `Execute`."""
+
+    block: bytes
+    height: int
+    events: np.ndarray
+    fates: tuple[tuple[bytes, int, int, int], ...]
+    """(bundle digest, place in the block, first event, number of events)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All blocks up to this height are committed: write what changed to the checkpoint store, with what a restart
+    needs. `certificate` is the canonical encoding of the finalization that made it final."""
+
+    height: int
+    header: bytes
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer a client."""
+
+    client: int
+    message: ClientReply
+
+
+@dataclass(frozen=True, slots=True)
+class ServeChain:
+    """Send `peer` a `Chain` of final blocks from the log, from this height on, within the limits of the message."""
+
+    peer: int
+    from_height: int
+    final_height: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServeFate:
+    """Look up an old bundle's fate in the index and the history, and answer the client (`unknown` if not there)."""
+
+    client: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DropPeer:
+    """Close the connection to this validator; it may reconnect later. `detail` says what it did."""
+
+    peer: int
+    detail: str
+
+
+class Severity(StrEnum):
+    """How loud a note is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ALARM = "alarm"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line for the operator's log."""
+
+    severity: Severity
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """This node must not take part any more: its state may be wrong. It keeps answering status questions. The text
+    says what happened and what to do."""
+
+    text: str
+
+
+Effect = (
+    Send | Broadcast | Persist | Resume | Execute | Commit | Checkpoint | Reply | ServeChain | ServeFate | DropPeer
+    | Note | Halt
+)  # fmt: skip

@@ -1,0 +1,69 @@
+"""The executor owns the venue's state. It runs on one thread, in the order that the replica asked.
+
+It is a stack: the committed state, and above it the executed blocks that are not final yet. Executing a block
+whose parent is not on top first rolls back what is above the parent.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lockstep.base.errors import InvariantBroken
+from lockstep.node.record import StoredBlock
+from lockstep.venue.schema import BUNDLE_SPAN
+from lockstep.venue.venue import Execution, Venue
+from lockstep.wire.bundle import Bundle
+from lockstep.wire.command import COMMAND
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    block: bytes
+    height: int
+
+
+class Executor:
+    """Executes blocks, speculatively, and commits them."""
+
+    def __init__(self, venue: Venue, committed: bytes, height: int) -> None:
+        """`venue` holds the committed state after the block with digest `committed` at `height`."""
+        self.venue = venue
+        self._levels = [_Level(committed, height)]
+
+    @property
+    def committed(self) -> tuple[bytes, int]:
+        """Digest and height of the committed block."""
+        return self._levels[0].block, self._levels[0].height
+
+    def execute(self, stored: StoredBlock, observations: np.ndarray) -> Execution:
+        """Run the block on its parent's state; raises `InvariantBroken` when the parent was never executed."""
+        header = stored.block.header
+        while self._levels[-1].block != header.parent:
+            if len(self._levels) == 1:
+                raise InvariantBroken(f"block {header.digest.hex()} was to be executed, but its parent never was")
+            self.venue.rollback()
+            self._levels.pop()
+        commands, spans = join(stored.bundles)
+        execution = self.venue.execute(header.height, header.time_ms, observations, spans, commands)
+        self._levels.append(_Level(header.digest, header.height))
+        return execution
+
+    def commit(self, block: bytes) -> None:
+        """Make the oldest executed block final."""
+        if len(self._levels) < 2 or self._levels[1].block != block:
+            raise InvariantBroken(f"block {block.hex()} was to be committed, but is not the oldest executed one")
+        self.venue.commit()
+        self._levels.pop(0)
+
+
+def join(bundles: tuple[Bundle, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Concatenate bundles' commands: ((n,) COMMAND rows, (bundles,) BUNDLE_SPAN rows)."""
+    commands = np.concatenate([b.commands for b in bundles]) if bundles else np.empty(0, COMMAND)
+    spans = np.zeros(len(bundles), BUNDLE_SPAN)
+    if bundles:
+        counts = np.fromiter((b.count for b in bundles), np.int64, len(bundles))
+        spans["account"] = [b.account for b in bundles]
+        spans["sequence"] = [b.sequence for b in bundles]
+        spans["count"] = counts
+        spans["first"] = np.cumsum(counts) - counts
+    return commands, spans

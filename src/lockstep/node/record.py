@@ -1,0 +1,89 @@
+"""What a replica writes to its log. One record is a kind byte and a canonical encoding.
+
+- VOTE: an own vote. It is durable before it leaves.
+- BLOCK: a block with its bundles. Durable before the notarize vote on it leaves (they go in one write).
+- CERTIFICATE: a certificate that was seen. Nobody waits for it; it saves asking peers after a restart.
+- EVIDENCE: somebody's equivocation.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import msgspec
+
+from lockstep.base.errors import StorageFailed
+from lockstep.wire.block import Block, decode_block
+from lockstep.wire.bundle import Bundle
+from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification
+from lockstep.wire.codec import encode
+from lockstep.wire.evidence import Evidence
+from lockstep.wire.message import ChainBlock
+from lockstep.wire.vote import Finalize, Notarize, Nullify, Vote
+
+
+class RecordKind(IntEnum):
+    """The kind byte."""
+
+    VOTE = 1
+    BLOCK = 2
+    CERTIFICATE = 3
+    EVIDENCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlock:
+    """A block with the bundles that it orders, in order."""
+
+    block: Block
+    bundles: tuple[Bundle, ...]
+
+    def to_wire(self) -> ChainBlock:
+        """As it travels in a `Chain` message."""
+        return ChainBlock(
+            self.block.header.encode(), self.block.payload.encode(), tuple(bundle.raw for bundle in self.bundles)
+        )
+
+
+Record = Vote | StoredBlock | Certificate | Evidence
+
+_votes = msgspec.msgpack.Decoder(Vote)
+_certificates = msgspec.msgpack.Decoder(Certificate)
+_blocks = msgspec.msgpack.Decoder(ChainBlock)
+_evidence = msgspec.msgpack.Decoder(Evidence)
+
+
+def encode_record(record: Record) -> bytes:
+    """Kind byte and canonical encoding."""
+    match record:
+        case Notarize() | Nullify() | Finalize():
+            return bytes((RecordKind.VOTE,)) + encode(record)
+        case StoredBlock():
+            return bytes((RecordKind.BLOCK,)) + encode(record.to_wire())
+        case Notarization() | Nullification() | Finalization():
+            return bytes((RecordKind.CERTIFICATE,)) + encode(record)
+        case Evidence():
+            return bytes((RecordKind.EVIDENCE,)) + encode(record)
+
+
+def stored_block(chain_block: ChainBlock) -> StoredBlock:
+    """Decode the parts of a `ChainBlock`; raises `Refused` when they don't belong together or don't parse."""
+    block = decode_block(chain_block.header, chain_block.payload)
+    return StoredBlock(block, tuple(Bundle(raw) for raw in chain_block.bundles))
+
+
+def decode_record(raw: bytes) -> Record:
+    """Decode what this node itself wrote; anything unreadable is a storage failure, not a peer's error."""
+    try:
+        match raw[0]:
+            case RecordKind.VOTE:
+                return _votes.decode(raw[1:])
+            case RecordKind.BLOCK:
+                return stored_block(_blocks.decode(raw[1:]))
+            case RecordKind.CERTIFICATE:
+                return _certificates.decode(raw[1:])
+            case RecordKind.EVIDENCE:
+                return _evidence.decode(raw[1:])
+            case kind:
+                raise StorageFailed(f"the log holds a record of unknown kind {kind}")
+    except (msgspec.DecodeError, IndexError) as error:
+        raise StorageFailed(f"the log holds a record that cannot be decoded: {error}") from error
