@@ -1,0 +1,64 @@
+"""What this node knows of the other validators: connected or not, round trips, and their claims (for display and as
+hints for re-sending only)."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from lockstep.node.context import Context
+from lockstep.wire.client import PeerStatus
+from lockstep.wire.message import Ping, Pong
+
+PING_INTERVAL_US: Final = 250_000
+
+
+@dataclass(slots=True)
+class _Peer:
+    view: int = 0
+    final_height: int = 0
+    rtt_us: int = 0
+
+
+class Peers:
+    """Validators other than this one, by index."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._peers = {i: _Peer() for i in range(len(ctx.validators)) if i != ctx.index}
+        self._ping_due_us = 0
+
+    def connected(self, peer: int) -> None:
+        """A connection is up."""
+        self._ctx.connected[peer] = None
+        self._ping_due_us = 0
+
+    def lost(self, peer: int) -> None:
+        """No connection is left."""
+        self._ctx.connected.pop(peer, None)
+
+    def ping(self, peer: int, message: Ping) -> None:
+        """It asks, and claims where it is."""
+        known = self._peers[peer]
+        known.view, known.final_height = message.view, message.final_height
+        self._ctx.send(peer, Pong(message.time_us))
+
+    def pong(self, peer: int, message: Pong) -> None:
+        """It answers one of our pings."""
+        elapsed = self._ctx.now_us - message.time_us
+        if 0 <= elapsed < 60_000_000:
+            self._peers[peer].rtt_us = elapsed
+
+    def tick(self, view: int) -> None:
+        """Ping everybody when it is time."""
+        if self._ctx.now_us >= self._ping_due_us:
+            self._ping_due_us = self._ctx.now_us + PING_INTERVAL_US
+            self._ctx.broadcast(Ping(self._ctx.now_us, view, self._ctx.tree.root.height))
+
+    def deadline(self) -> int:
+        """When the next ping is due."""
+        return self._ping_due_us
+
+    def statuses(self) -> tuple[PeerStatus, ...]:
+        """For the status answer."""
+        return tuple(
+            PeerStatus(i, i in self._ctx.connected, p.view, p.final_height, p.rtt_us) for i, p in self._peers.items()
+        )

@@ -1,0 +1,470 @@
+"""One replica of the venue: `start`, `step`, `deadline`. Nothing else is needed to run it, in any world.
+
+Upon a client's bundle: check it, pool it, spread it, answer.
+Upon a leader's proposal: fetch what it lacks, check it, persist the block and the vote, vote, and begin to execute it.
+Upon a notarization and the block's roots: persist and send the finalise vote over both.
+Upon a finalization: compare roots, commit, tell clients, now and then checkpoint.
+Upon a certificate for what is not here: fetch it; when far behind, replay final blocks from peers.
+
+After a restart everything is rebuilt from the checkpoint and the log's records after it (`Restored`): blocks are
+executed again up to the newest finalization in the log, own votes are given back to the engine, which re-sends them
+and never contradicts them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lockstep.base.errors import Reason, Refused
+from lockstep.base.keys import PrivateKey
+from lockstep.consensus import interface as engine_
+from lockstep.consensus.simplex import Simplex, SimplexConfig
+from lockstep.node.bodies import Bodies
+from lockstep.node.builder import Builder
+from lockstep.node.checks import check_bundles
+from lockstep.node.clients import Clients
+from lockstep.node.context import Context
+from lockstep.node.directory import Directory
+from lockstep.node.effects import Checkpoint, DropPeer, Effect, Reply, ServeChain, Severity
+from lockstep.node.events import (
+    ClientAsked,
+    ClientLeft,
+    EngineResumed,
+    Event,
+    Executed,
+    PeerConnected,
+    PeerLost,
+    PeerSaid,
+    Tick,
+)
+from lockstep.node.feed import Feed
+from lockstep.node.ordering import Ordering
+from lockstep.node.peers import Peers
+from lockstep.node.pipeline import BundleFate, Pipeline
+from lockstep.node.record import Record, StoredBlock
+from lockstep.node.serving import Serving
+from lockstep.node.status import Totals, status
+from lockstep.node.tree import Entry, Tree
+from lockstep.sync.catch_up import CatchUp, Proven
+from lockstep.wire.block import Header, decode_block, decode_header
+from lockstep.wire.bundle import Bundle
+from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification
+from lockstep.wire.client import AskAccount, AskFate, AskStatus, PriceReport, Submit, SubmitReply, Subscribe
+from lockstep.wire.codec import encode
+from lockstep.wire.evidence import Evidence
+from lockstep.wire.genesis import Genesis
+from lockstep.wire.message import (
+    BlockBody,
+    BundleBody,
+    Bundles,
+    Certificates,
+    Chain,
+    FetchBlock,
+    FetchBundles,
+    FetchCertificates,
+    FetchChain,
+    ObservationBody,
+    PeerMessage,
+    Ping,
+    Pong,
+    Proposal,
+)
+from lockstep.wire.observation import Observation
+from lockstep.wire.validators import validator_set
+from lockstep.wire.vote import Finalize, Notarize, Nullify, Vote
+
+CHECKPOINT_COMMANDS = 4_000_000
+"""A checkpoint is also due after this many commands, to bound how long a restart takes to execute them again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a world read back at start."""
+
+    header: Header
+    """The block whose state the executor holds (genesis, or the checkpoint's)."""
+    state_root: bytes
+    directory: Directory
+    observed_ms: dict[int, int]
+    records: Iterable[Record]
+    """The log from the checkpoint on, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which validator this is."""
+
+    index: int
+    key: PrivateKey
+    feed_key: bytes
+
+
+class Replica:
+    """One replica. Give it events in order; carry out its effects in order."""
+
+    def __init__(self, genesis: Genesis, identity: Identity, restored: Restored, now_us: int) -> None:
+        validators = validator_set(genesis)
+        tree = Tree(restored.header, restored.directory)
+        tree.root_observed_ms = dict(restored.observed_ms)
+        self._ctx = ctx = Context(genesis, validators, identity.index, identity.key, tree, now_us=now_us)
+        self._totals = Totals()
+        self._totals.last_final_us = now_us
+        self._totals.state_root = restored.state_root
+        self._bodies = Bodies(ctx)
+        self._peers = Peers(ctx)
+        self._serving = Serving(ctx)
+        self._feed = Feed(ctx, identity.feed_key)
+        self._clients = Clients(ctx, self._bundle_added)
+        self._pipeline = Pipeline(ctx, self._on_executed, self._on_final)
+        self._catch_up = CatchUp(validators)
+        self._builder = Builder(ctx, self._feed.latest, self._pending_evidence, self._want_parent, self._built)
+        self._since_checkpoint = [0, 0]  # blocks, commands
+        votes, certificates = self._restore(restored.records)
+        engine = Simplex(
+            validators, identity.index, identity.key, SimplexConfig(delta_ms=genesis.parameters.delta_ms),
+            self._restored_floor(certificates), votes, certificates,
+        )  # fmt: skip
+        self._ordering = Ordering(
+            ctx, engine, self._bodies, self._pipeline, self._builder.begin, self._feed.is_verified
+        )
+        self._restored_evidence()
+
+    # -- restart --------------------------------------------------------------------------------------
+
+    def _restore(self, records: Iterable[Record]) -> tuple[list[Vote], list[Certificate]]:
+        """Put the log's blocks into the tree; return own votes and certificates for the engine."""
+        votes: list[Vote] = []
+        certificates: list[Certificate] = []
+        self._logged_evidence: list[Evidence] = []
+        root = self._ctx.tree.root
+        for record in records:
+            match record:
+                case Notarize() | Nullify() | Finalize():
+                    votes.append(record)
+                case Notarization() | Nullification() | Finalization():
+                    certificates.append(record)
+                case Evidence():
+                    self._logged_evidence.append(record)
+                case StoredBlock():
+                    if record.block.header.height > root.height:
+                        self._restore_block(record)
+        return votes, certificates
+
+    def _restore_block(self, stored: StoredBlock) -> None:
+        entry = self._ctx.tree.entry(stored.block.header)
+        entry.block, entry.stored, entry.persisted = stored.block, stored, True
+
+    def _restored_floor(self, certificates: list[Certificate]) -> Header:
+        """The newest final block that the log holds whole, with its ancestors; its path is marked valid."""
+        finals = [c for c in certificates if isinstance(c, Finalization)]
+        for certificate in sorted(finals, key=lambda c: c.height, reverse=True):
+            path = self._ctx.tree.path(certificate.block)
+            if path and all(entry.block is not None for entry in path):
+                for entry in path:
+                    if entry.stored is not None:
+                        self._adopt(entry, entry.stored)
+                for other in finals:
+                    if other.height <= certificate.height and self._ctx.tree.get(other.block) is not None:
+                        self._pipeline.expect(other)
+                self._unsettle()
+                return path[-1].header
+        self._unsettle()
+        return self._ctx.tree.root
+
+    def _unsettle(self) -> None:
+        """Blocks of the log that are not proven final are checked again before anything is built on them."""
+        for entry in self._ctx.tree.entries():
+            if entry.valid is None and entry.stored is not None:
+                for bundle in entry.stored.bundles:
+                    self._bodies.keep(bundle)
+                entry.stored = None
+
+    def _adopt(self, entry: Entry, stored: StoredBlock) -> None:
+        """Take a block that is proven final: it needs no checks, only what its children need from it."""
+        entry.block, entry.stored, entry.valid = stored.block, stored, True
+        entry.sequences = {b.account: b.sequence + 1 for b in stored.bundles}
+        observations = [Observation(raw) for raw in stored.block.payload.observations]
+        entry.observed_ms = {o.validator: o.time_ms for o in observations}
+
+    def _restored_evidence(self) -> None:
+        for evidence in self._logged_evidence:
+            self._ordering.evidence[(evidence.signer, evidence.view)] = evidence
+
+    # -- the interface --------------------------------------------------------------------------------
+
+    def start(self, now_us: int) -> list[Effect]:
+        """Begin. Called once."""
+        self._ctx.now_us = now_us
+        self._pipeline.advance()
+        self._ordering.start()
+        self._tick()
+        return self._take_effects()
+
+    def step(self, event: Event, now_us: int) -> list[Effect]:
+        """Take one event."""
+        ctx = self._ctx
+        ctx.now_us = max(ctx.now_us, now_us)
+        match event:
+            case PeerSaid():
+                self._peer_said(event.peer, event.message)
+            case Tick():
+                pass
+            case Executed():
+                self._pipeline.executed(event)
+            case EngineResumed():
+                self._ordering.drive(event.event)
+            case ClientAsked():
+                self._client_asked(event)
+            case ClientLeft():
+                self._clients.left(event.client)
+            case PeerConnected():
+                self._peers.connected(event.peer)
+            case PeerLost():
+                self._peers.lost(event.peer)
+        self._tick()
+        return self._take_effects()
+
+    def deadline(self) -> int | None:
+        """When the replica next wants a `Tick`, in microseconds; None when it has halted."""
+        if self._ctx.halted:
+            return None
+        candidates = [
+            self._ordering.engine.deadline(), self._builder.deadline(), self._bodies.deadline(), self._peers.deadline(),
+            self._catch_up.due_us if self._pipeline.missing else None,
+        ]  # fmt: skip
+        return min(c for c in candidates if c is not None)
+
+    @property
+    def final(self) -> Header:
+        """The newest final block's header."""
+        return self._ctx.tree.root
+
+    @property
+    def halted(self) -> str:
+        """Why the replica has halted, or an empty string."""
+        return self._ctx.halted
+
+    def _take_effects(self) -> list[Effect]:
+        effects, self._ctx.out = self._ctx.out, []
+        return effects
+
+    def _tick(self) -> None:
+        if self._ctx.halted:
+            return
+        now = self._ctx.now_us
+        due = self._ordering.engine.deadline()
+        if due is not None and due <= now:
+            self._ordering.drive(engine_.Tick())
+        view = self._ordering.engine.view
+        self._builder.cancel(view)
+        self._builder.attempt()
+        self._bodies.tick()
+        self._peers.tick(view)
+        self._chase()
+
+    # -- peers ----------------------------------------------------------------------------------------
+
+    def _peer_said(self, peer: int, message: PeerMessage) -> None:
+        if self._ctx.halted:
+            return
+        try:
+            self._take_message(peer, message)
+        except Refused as refused:
+            self._ctx.note(Severity.WARNING, f"validator {peer} sent {type(message).__name__}: {refused}")
+            self._ctx.out.append(DropPeer(peer, str(refused)))
+
+    def _take_message(self, peer: int, message: PeerMessage) -> None:
+        drive = self._ordering.drive
+        match message:
+            case Notarize() | Nullify() | Finalize():
+                drive(engine_.VoteArrived(peer, message))
+            case Notarization() | Nullification() | Finalization():
+                drive(engine_.CertificateArrived(peer, message))
+            case BundleBody():
+                self._bundle_arrived(Bundle(message.raw))
+            case Proposal():
+                self._proposal(peer, message)
+            case Certificates():
+                for certificate in message.certificates:
+                    drive(engine_.CertificateArrived(peer, certificate))
+            case FetchCertificates():
+                drive(engine_.CertificatesRequested(peer, message.from_view, message.to_view))
+            case ObservationBody():
+                self._feed.arrived(peer, message.raw)
+            case Ping():
+                self._peers.ping(peer, message)
+                drive(engine_.PeerProgress(peer, message.view, message.final_height))
+            case Pong():
+                self._peers.pong(peer, message)
+            case _:
+                self._take_body(peer, message)
+
+    def _take_body(self, peer: int, message: PeerMessage) -> None:
+        match message:
+            case FetchBundles():
+                self._serving.bundles(peer, message)
+            case Bundles():
+                for raw in message.raws:
+                    self._bundle_arrived(Bundle(raw))
+            case FetchBlock():
+                self._serving.block(peer, message)
+            case BlockBody():
+                header = decode_header(message.header)
+                if self._bodies.wants_block(header.digest):
+                    self._ordering.offer(decode_block(message.header, message.payload))
+            case FetchChain():
+                final = self._ctx.tree.root.height
+                if message.from_height <= final:
+                    self._ctx.out.append(ServeChain(peer, max(1, message.from_height), final))
+                else:
+                    self._ctx.send(peer, Chain((), None))
+            case Chain():
+                proven = self._catch_up.take(peer, message, self._pipeline.tip)
+                if proven is not None:
+                    self._caught_up(proven)
+            case _:
+                raise Refused(Reason.MALFORMED, "unexpected here")
+
+    def _proposal(self, peer: int, message: Proposal) -> None:
+        header = decode_header(message.header)
+        ctx = self._ctx
+        if header.chain_id != ctx.validators.chain_id:
+            raise Refused(Reason.WRONG_CHAIN, "a proposal for another chain")
+        if header.proposer != peer or ctx.validators.leader(header.view) != peer:
+            raise Refused(Reason.NOT_LEADER, f"validator {peer} does not lead view {header.view}")
+        # The engine decides what becomes of it; the payload waits in the tree. One entry a view and leader at most
+        # twice over: the engine's window of views bounds what is kept.
+        if not self._is_in_window(header):
+            return
+        block = decode_block(message.header, message.payload)
+        self._ordering.offer(block)
+        self._ordering.drive(engine_.ProposalArrived(peer, header, message.signature))
+
+    def _is_in_window(self, header: Header) -> bool:
+        """Whether a proposal can still matter, and its leader has not proposed too much in this view already."""
+        view, tree = self._ordering.engine.view, self._ctx.tree
+        if not tree.root.view < header.view <= view + 16 or header.height <= tree.root.height:
+            return False
+        rivals = [e for e in tree.entries() if e.header.view == header.view and e.header.digest != header.digest]
+        return len(rivals) < 2
+
+    def _bundle_arrived(self, bundle: Bundle) -> None:
+        """From a peer. Races make `duplicate`, `replayed`, `expired` and `busy` normal; a bad signature is a lie."""
+        awaited = self._bodies.is_awaited(bundle.digest)
+        try:
+            self._clients.take(bundle)
+        except Refused as refused:
+            if refused.reason in (Reason.BAD_SIGNATURE, Reason.WRONG_CHAIN):
+                raise
+            if awaited:
+                self._bodies.keep(bundle)
+                self._bundle_added(bundle)
+
+    def _bundle_added(self, bundle: Bundle) -> None:
+        for block in self._bodies.arrived(bundle):
+            entry = self._ctx.tree.get(block)
+            if entry is not None:
+                self._ordering.examine(entry)
+
+    # -- catching up ----------------------------------------------------------------------------------
+
+    def _chase(self) -> None:
+        """Ask for final blocks while a certificate covers some that are not here."""
+        if not self._pipeline.missing:
+            self._catch_up.reset()
+            return
+        if len(self._ctx.tree) > 2 * 64:
+            return  # enough to execute for now
+        peer = self._ctx.peers_from([], self._catch_up.attempt)
+        request = self._catch_up.request(self._pipeline.tip, peer, self._ctx.now_us)
+        if request is not None and peer is not None:
+            self._ctx.send(peer, request)
+
+    def _caught_up(self, proven: Proven) -> None:
+        for fetched in proven.blocks:
+            entry = self._ctx.tree.entry(fetched.header)
+            if not entry.valid:
+                block = decode_block(fetched.wire.header, fetched.wire.payload)
+                self._adopt(entry, StoredBlock(block, fetched.bundles))
+            self._bodies.forget(fetched.header.digest)
+        self._pipeline.finalise(proven.finalization)
+
+    # -- blocks ---------------------------------------------------------------------------------------
+
+    def _want_parent(self, parent: bytes) -> None:
+        entry = self._ctx.tree.get(parent)
+        if entry is None:
+            self._bodies.want_block(parent, [])
+        else:
+            entry.wanted = True
+            self._ordering.examine(entry)
+
+    def _pending_evidence(self) -> list[Evidence]:
+        return list(self._ordering.evidence.values())
+
+    def _built(self, stored: StoredBlock, observed_ms: dict[int, int]) -> None:
+        """This node's own block goes through the same check as anybody's."""
+        ctx, header = self._ctx, stored.block.header
+        sequences = check_bundles(header, stored.bundles, ctx.tree, lambda digest: True)
+        entry = ctx.tree.entry(header)
+        entry.block, entry.stored, entry.valid, entry.wanted = stored.block, stored, True, True
+        entry.sequences, entry.observed_ms = sequences, observed_ms
+        self._ordering.drive(engine_.BlockBuilt(header))
+        self._pipeline.plan(header.digest)
+
+    def _on_executed(self, entry: Entry) -> None:
+        execution = entry.execution
+        assert execution is not None
+        self._ordering.drive(engine_.BlockExecuted(entry.header.digest, execution.state_root, execution.event_root))
+
+    def _on_final(self, entry: Entry, fates: list[BundleFate]) -> None:
+        execution, stored = entry.execution, entry.stored
+        assert execution is not None and stored is not None
+        totals = self._totals
+        totals.blocks += 1
+        totals.commands += entry.header.commands
+        totals.fills += execution.fills
+        totals.last_final_us = self._ctx.now_us
+        totals.state_root, totals.execution = execution.state_root, execution
+        self._clients.block_final(entry, fates)
+        self._serving.final(stored)
+        self._bodies.forget(entry.header.digest)
+        for digest, *_ in fates:
+            self._bodies.settle(digest)
+        self._ordering.settle_evidence(stored.block)
+        self._checkpoint(entry)
+        self._ordering.examine_all()
+
+    def _checkpoint(self, entry: Entry) -> None:
+        """Due every so many blocks or commands, at a block that has a certificate of its own."""
+        since = self._since_checkpoint
+        since[0] += 1
+        since[1] += entry.header.commands
+        certificate = self._pipeline.last_certificate
+        if certificate is None or certificate.block != entry.header.digest:
+            return
+        if since[0] >= self._ctx.genesis.parameters.checkpoint_interval_blocks or since[1] >= CHECKPOINT_COMMANDS:
+            self._since_checkpoint = [0, 0]
+            self._ctx.out.append(Checkpoint(entry.header.height, entry.header.encode(), encode(certificate)))
+
+    # -- clients --------------------------------------------------------------------------------------
+
+    def _client_asked(self, event: ClientAsked) -> None:
+        client, request = event.client, event.request
+        match request:
+            case Submit():
+                self._clients.submit(client, request.raw)
+            case AskFate():
+                self._clients.ask_fate(client, request.digest)
+            case AskAccount():
+                self._clients.ask_account(client, request.account)
+            case Subscribe():
+                self._clients.subscribe(client, request)
+            case AskStatus():
+                view, evidence = self._ordering.engine.view, len(self._ordering.evidence)
+                reply = status(self._ctx, view, self._pipeline, self._totals, self._peers, evidence)
+                self._ctx.out.append(Reply(client, reply))
+            case PriceReport():
+                try:
+                    self._feed.report(request)
+                except Refused as refused:
+                    self._ctx.out.append(Reply(client, SubmitReply(bytes(32), refused.reason.value, refused.detail)))

@@ -1,0 +1,67 @@
+"""Answering peers' requests for blocks and bundles that are not, or only just, final. Older ones come from the log.
+
+A window of the newest final blocks is kept in memory: a peer that is one round trip behind asks for those.
+"""
+
+from collections import OrderedDict
+from typing import Final
+
+from lockstep.node.bodies import split_digests
+from lockstep.node.context import Context
+from lockstep.node.record import StoredBlock
+from lockstep.wire.block import Block
+from lockstep.wire.bundle import Bundle
+from lockstep.wire.message import CHAIN_BYTES_MAX, BlockBody, Bundles, FetchBlock, FetchBundles
+
+RECENT_BLOCKS: Final = 24
+
+
+class Serving:
+    """Recent final blocks, and answers from them, from the tree and from the pool."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._blocks: OrderedDict[bytes, StoredBlock] = OrderedDict()
+        self._bundles: dict[bytes, Bundle] = {}
+
+    def final(self, stored: StoredBlock) -> None:
+        """A block has become final."""
+        self._blocks[stored.block.digest] = stored
+        self._bundles.update((bundle.digest, bundle) for bundle in stored.bundles)
+        if len(self._blocks) > RECENT_BLOCKS:
+            _, old = self._blocks.popitem(last=False)
+            for bundle in old.bundles:
+                self._bundles.pop(bundle.digest, None)
+
+    def block(self, peer: int, message: FetchBlock) -> None:
+        """Send the block, if it is here."""
+        block = self._find(message.block)
+        if block is not None:
+            self._ctx.send(peer, BlockBody(block.header.encode(), block.payload.encode()))
+
+    def _find(self, digest: bytes) -> Block | None:
+        if (stored := self._blocks.get(digest)) is not None:
+            return stored.block
+        entry = self._ctx.tree.get(digest)
+        return entry.block if entry else None
+
+    def bundles(self, peer: int, message: FetchBundles) -> None:
+        """Send those of the bundles that are here, in as many messages as the size limit asks for."""
+        raws: list[bytes] = []
+        size = 0
+        in_tree = self._in_tree()
+        for digest in split_digests(message.digests):
+            bundle = self._ctx.pool.get(digest) or self._bundles.get(digest) or in_tree.get(digest)
+            if bundle is None:
+                continue
+            if size + len(bundle.raw) > CHAIN_BYTES_MAX:
+                self._ctx.send(peer, Bundles(tuple(raws)))
+                raws, size = [], 0
+            raws.append(bundle.raw)
+            size += len(bundle.raw)
+        if raws:
+            self._ctx.send(peer, Bundles(tuple(raws)))
+
+    def _in_tree(self) -> dict[bytes, Bundle]:
+        entries = self._ctx.tree.entries()
+        return {b.digest: b for entry in entries if entry.stored is not None for b in entry.stored.bundles}

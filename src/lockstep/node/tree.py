@@ -1,0 +1,131 @@
+"""Blocks that are not final yet, as a tree rooted at the newest final block.
+
+Each entry knows what a child needs from it: the sequences that it leaves accounts at, and the observations that
+are on the chain already. Both are looked up through the ancestors down to the root.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from lockstep.node.directory import Directory
+from lockstep.node.record import StoredBlock
+from lockstep.venue.venue import Execution
+from lockstep.wire.block import Block, Header
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One block, and how far this node has got with it."""
+
+    header: Header
+    block: Block | None = None
+    """With its payload, once that is here."""
+    stored: StoredBlock | None = None
+    """With its bundles, once all are here and it was found valid."""
+    valid: bool | None = None
+    wanted: bool = False
+    """The ordering engine asked for it, or it is notarized: fetch, check and execute it."""
+    notarized: bool = False
+    persisted: bool = False
+    execution: Execution | None = None
+    sequences: dict[int, int] = field(default_factory=dict)
+    """Next sequence of each account that has a bundle in this block."""
+    observed_ms: dict[int, int] = field(default_factory=dict)
+    """Time of each observation in this block, by validator."""
+    signers: tuple[int, ...] = ()
+    """Who notarized it, so who should have it."""
+
+
+class Tree:
+    """Entries by block digest, over the newest final block."""
+
+    def __init__(self, root: Header, directory: Directory) -> None:
+        self.root = root
+        self.directory = directory
+        self.root_observed_ms: dict[int, int] = {}
+        self._entries: dict[bytes, Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, block: bytes) -> Entry | None:
+        """The entry of a block that is not final."""
+        return self._entries.get(block)
+
+    def entry(self, header: Header) -> Entry:
+        """The entry of this block, made if need be."""
+        return self._entries.setdefault(header.digest, Entry(header))
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries, in the order in which they came."""
+        return iter(list(self._entries.values()))
+
+    def header(self, block: bytes) -> Header | None:
+        """The header of a block of the tree, the root included."""
+        if block == self.root.digest:
+            return self.root
+        entry = self._entries.get(block)
+        return entry.header if entry else None
+
+    def is_valid(self, block: bytes) -> bool:
+        """Whether the block is the root or was found valid (then so are its ancestors)."""
+        if block == self.root.digest:
+            return True
+        entry = self._entries.get(block)
+        return entry is not None and entry.valid is True
+
+    def path(self, block: bytes) -> list[Entry] | None:
+        """Entries from the child of the root to `block`; [] for the root; None when an ancestor is missing."""
+        path: list[Entry] = []
+        while block != self.root.digest:
+            entry = self._entries.get(block)
+            if entry is None or entry.header.height <= self.root.height:
+                return None
+            path.append(entry)
+            block = entry.header.parent
+        path.reverse()
+        return path
+
+    def missing_ancestor(self, block: bytes) -> bytes | None:
+        """The nearest block at or below `block` that is not here; None when the path to the root is whole, or leads
+        past it."""
+        while block != self.root.digest:
+            entry = self._entries.get(block)
+            if entry is None:
+                return block
+            if entry.header.height <= self.root.height:
+                return None
+            block = entry.header.parent
+        return None
+
+    def next_sequence(self, block: bytes, account: int) -> int:
+        """The sequence that `block` (valid, or the root) leaves `account` at."""
+        while block != self.root.digest:
+            entry = self._entries[block]
+            known = entry.sequences.get(account)
+            if known is not None:
+                return known
+            block = entry.header.parent
+        return self.directory.next_sequence(account)
+
+    def observed_ms(self, block: bytes, validator: int) -> int:
+        """Time of the newest observation of `validator` on the chain up to `block`; -1 for none."""
+        while block != self.root.digest:
+            entry = self._entries[block]
+            known = entry.observed_ms.get(validator)
+            if known is not None:
+                return known
+            block = entry.header.parent
+        return self.root_observed_ms.get(validator, -1)
+
+    def advance(self, entry: Entry) -> list[Entry]:
+        """`entry`, a child of the root, is final: make it the root. Returns the entries that this made obsolete."""
+        self.root = entry.header
+        del self._entries[entry.header.digest]
+        for account, sequence in entry.sequences.items():
+            self.directory.sequences[account] = sequence
+        self.root_observed_ms.update(entry.observed_ms)
+        obsolete = [e for e in self._entries.values() if e.header.height <= self.root.height]
+        for old in obsolete:
+            del self._entries[old.header.digest]
+        return obsolete

@@ -1,0 +1,1 @@
+"""Catching up with the network from peers' certified blocks. Pure."""
