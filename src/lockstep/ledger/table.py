@@ -27,7 +27,7 @@ class Table(NamedTuple):
     """(chunks, 128) uint64: the same memory, chunk by chunk."""
     mark: np.ndarray[Any, Any]
     """(chunks,) uint32: the last epoch that saved the chunk's pre-image."""
-    count: np.ndarray[Any, Any]
+    count: np.ndarray[Any, Any]  # type: ignore[assignment]  # hides tuple.count, which nobody needs
     """(1,) int64: rows in use. Kernels append by raising it, after touching the new row."""
     shape: np.ndarray[Any, Any]
     """(2,) int64: the table's number, and log2 of rows in a chunk."""
@@ -63,10 +63,12 @@ def touch(table: Table, undo: Undo, row: int) -> None:
 @njit(cache=True, nogil=True)
 def room(undo: Undo) -> int:
     """How many more chunks the epoch's undo can hold. Kernels check it between commands, never during one."""
-    return len(undo.places) - undo.used[0]
+    free: int = len(undo.places) - undo.used[0]
+    return free
 
 
 def page_aligned(size: int) -> np.ndarray[Any, Any]:
     """Zeroed uint8 memory of at least `size` bytes, page-aligned and not touched until used."""
     pages = max(1, -(-size // mmap.PAGESIZE))
-    return np.frombuffer(mmap.mmap(-1, pages * mmap.PAGESIZE), dtype=np.uint8)
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # the default, shared, is accounted as a file and ages badly
+    return np.frombuffer(mmap.mmap(-1, pages * mmap.PAGESIZE, flags=private), dtype=np.uint8)
