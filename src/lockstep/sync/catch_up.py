@@ -44,6 +44,8 @@ class CatchUp:
     asked: int | None = None
     due_us: int = 0
     attempt: int = 0
+    base: bytes = b""
+    """The block that the outstanding request builds on."""
     buffer: list[Fetched] = field(default_factory=list)
 
     def request(self, final: Header, peer: int | None, now_us: int) -> FetchChain | None:
@@ -53,7 +55,8 @@ class CatchUp:
         if self.asked is not None:  # it did not answer in time
             self.attempt += 1
         self.asked, self.due_us = peer, now_us + TIMEOUT_US
-        if self.buffer and self.buffer[0].header.parent != final.digest:
+        if self.base != final.digest:
+            self.base = final.digest
             self.buffer.clear()
         return FetchChain(final.height + 1 + len(self.buffer))
 
@@ -68,9 +71,8 @@ class CatchUp:
             return None  # late, after its time-out
         self.asked = None
         self.attempt += not chain.blocks  # it has nothing for us: ask another
-        if self.buffer and self.buffer[0].header.parent != final.digest:
-            self.buffer.clear()
-            return None
+        if self.base != final.digest:
+            return None  # the blocks came another way meanwhile
         try:
             return self._take(chain, final)
         except Refused:
