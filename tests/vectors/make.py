@@ -1,0 +1,68 @@
+"""Makes `wire.json`: one example of each encoding, from fixed keys. Run `python -m tests.vectors.make` to make it anew;
+a difference is a change of format and belongs into CHANGELOG.md."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from lockstep.base.digest import digest
+from lockstep.base.keys import PrivateKey
+from lockstep.wire.block import Header, Payload, genesis_header
+from lockstep.wire.bundle import seal_bundle
+from lockstep.wire.certificate import finalization, notarization, nullification
+from lockstep.wire.client import seal_price_report
+from lockstep.wire.codec import encode
+from lockstep.wire.command import COMMAND, Kind, Side
+from lockstep.wire.evidence import make_evidence
+from lockstep.wire.message import Proposal, encode_message
+from lockstep.wire.observation import seal_observation
+from lockstep.wire.vote import sign_finalize, sign_notarize, sign_nullify
+
+PATH = Path(__file__).with_name("wire.json")
+CHAIN = digest(b"lockstep test chain")
+KEYS = [PrivateKey(bytes([i + 1]) * 32) for i in range(4)]
+
+
+def vectors() -> dict[str, str]:
+    """Name → hex."""
+    commands = np.zeros(2, COMMAND)
+    commands[0] = (Kind.PLACE, Side.BUY, 0, 1, 3, 50_000, 7, 42, 0)
+    commands[1] = (Kind.CANCEL, 0, 0, 0, 0, 0, 0, 0, (9 << 32) | 5)
+    bundle = seal_bundle(KEYS[0], CHAIN, 12, 34, 56, commands)
+    observation = seal_observation(KEYS[1], CHAIN, 1, 1_700_000_000_123, (50_000, 0, 77))
+    other, block = digest(b"other"), digest(b"block")
+    votes = [sign_notarize(key, CHAIN, i, 5, block) for i, key in enumerate(KEYS)]
+    twice = sign_notarize(KEYS[2], CHAIN, 2, 5, other)
+    nullifies = [sign_nullify(key, CHAIN, i, 6) for i, key in enumerate(KEYS)]
+    finals = [
+        sign_finalize(key, CHAIN, i, 5, 4, block, digest(b"state"), digest(b"events")) for i, key in enumerate(KEYS)
+    ]
+    evidence = make_evidence(votes[2], twice)
+    payload = Payload(bundle.digest, (observation.raw,), (evidence.encode(),))
+    header = Header(CHAIN, 4, 5, 3, 1_700_000_000_456, 1, 1, 2, digest(b"parent"), digest(payload.encode()))
+    encodings = {
+        "chain id": CHAIN,
+        "public keys": b"".join(key.public for key in KEYS),
+        "bundle": bundle.raw,
+        "bundle digest": bundle.digest,
+        "observation": observation.raw,
+        "payload": payload.encode(),
+        "header": header.encode(),
+        "header digest": header.digest,
+        "genesis header digest": genesis_header(CHAIN, 1_700_000_000_000).digest,
+        "notarize": encode(votes[1]),
+        "nullify": encode(nullifies[1]),
+        "finalize": encode(finals[1]),
+        "notarization of 0 1 3": encode(notarization([votes[3], votes[0], votes[1]], 4)),
+        "nullification of 0 1 2": encode(nullification(nullifies[:3], 4)),
+        "finalization of 1 2 3": encode(finalization(finals[1:], 4)),
+        "evidence": evidence.encode(),
+        "proposal": encode_message(Proposal(header.encode(), payload.encode(), votes[1].signature)),
+        "price report": encode(seal_price_report(KEYS[3], CHAIN, 1_700_000_000_789, (50_001, 0, 78))),
+    }
+    return {name: value.hex() for name, value in encodings.items()}
+
+
+if __name__ == "__main__":
+    PATH.write_text(json.dumps(vectors(), indent=1) + "\n")
