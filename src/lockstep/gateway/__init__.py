@@ -1,0 +1,1 @@
+"""What a client program speaks: an asyncio client for a node's client port."""
