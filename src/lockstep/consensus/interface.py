@@ -76,7 +76,7 @@ class BlockChecked:
 class BlockExecuted:
     """The block was executed and gave these roots. Sent for every block that was executed, in chain order."""
 
-    block: bytes
+    header: Header
     state_root: bytes
     event_root: bytes
 

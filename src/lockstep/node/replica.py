@@ -414,7 +414,7 @@ class Replica:
     def _on_executed(self, entry: Entry) -> None:
         execution = entry.execution
         assert execution is not None
-        self._ordering.drive(engine_.BlockExecuted(entry.header.digest, execution.state_root, execution.event_root))
+        self._ordering.drive(engine_.BlockExecuted(entry.header, execution.state_root, execution.event_root))
 
     def _on_final(self, entry: Entry, fates: list[BundleFate]) -> None:
         execution, stored = entry.execution, entry.stored

@@ -5,7 +5,7 @@
 nothing about who sent it matters.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -114,8 +114,13 @@ def check_certificate(certificate: Certificate) -> None:
         check_length(certificate.event_root, DIGEST_BYTES, "event root")
 
 
-def verify_certificate(certificate: Certificate, validators: ValidatorSet) -> list[int]:
-    """Check everything: bitmap, quorum, then each signature. Returns the signers; raises `Refused`."""
+def verify_certificate(
+    certificate: Certificate, validators: ValidatorSet, known: Mapping[int, bytes] | None = None
+) -> list[int]:
+    """Check everything: bitmap, quorum, then each signature. Returns the signers; raises `Refused`.
+
+    `known` has signatures on this same statement that were verified before, by signer: they are only compared.
+    """
     check_certificate(certificate)
     signers = signer_list(certificate.signers, len(validators))
     if len(certificate.signatures) != len(signers) * SIGNATURE_BYTES:
@@ -125,6 +130,8 @@ def verify_certificate(certificate: Certificate, validators: ValidatorSet) -> li
     message = certificate.message(validators.chain_id)
     for place, signer in enumerate(signers):
         signature = certificate.signatures[place * SIGNATURE_BYTES : (place + 1) * SIGNATURE_BYTES]
+        if known is not None and known.get(signer) == signature:
+            continue
         if not verify(validators.keys[signer], message, signature):
             raise Refused(Reason.BAD_CERTIFICATE, f"validator {signer}'s signature in the certificate is not valid")
     return signers

@@ -49,7 +49,7 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True, tag=22, forbid_unkn
 
 
 class FetchCertificates(msgspec.Struct, frozen=True, array_like=True, tag=23, forbid_unknown_fields=True):
-    """Send what you hold for these views (both ends included): a notarization, else a nullification, of each."""
+    """Send what you hold for these views (both ends included): the notarization and the nullification of each."""
 
     from_view: int
     to_view: int

@@ -1,0 +1,177 @@
+"""What is notarized, nullified and final, and so what may be built on what.
+
+Everything above the final view is held; a finalization drops everything at or below it. Should finality stall for
+more than `CERTIFICATES_HELD_MAX` views, the oldest proofs are forgotten. Of a nullified view the fact stays known (one
+bit), so this node can still build and vote across it, but it can no longer prove it to a peer that lacks it. Of an
+old notarization nothing stays: a child of that block could not be voted for.
+"""
+
+from dataclasses import dataclass
+
+from lockstep.base.errors import InvariantBroken, Reason, Refused
+from lockstep.consensus.config import CERTIFICATES_HELD_MAX
+from lockstep.wire.block import Header
+from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification
+from lockstep.wire.message import CERTIFICATES_PER_MESSAGE_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A block that may be built on, and the view that it was notarized (or is final) in."""
+
+    view: int
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Views (both ends included, at most 64) of which certificates are missing."""
+
+    from_view: int
+    to_view: int
+
+
+def gap(from_view: int, to_view: int) -> Gap:
+    """What may be asked for at a time, lowest views first."""
+    return Gap(from_view, min(to_view, from_view + CERTIFICATES_PER_MESSAGE_MAX - 1))
+
+
+class CertificateBook:
+    """Certificates above the final view, and the newest finalization."""
+
+    def __init__(self, floor: Header) -> None:
+        self.final = Parent(floor.view, floor.digest)
+        self.final_height = floor.height
+        self.finalization: Finalization | None = None
+        self.notarizations: dict[int, Notarization] = {}
+        self.nullifications: dict[int, Nullification] = {}
+        self._nullified = 0
+        """Bit i is set when view `final.view + i` is nullified."""
+
+    # -- asking ---------------------------------------------------------------------------------------
+
+    def nullified(self, view: int) -> bool:
+        """Whether a quorum gave up on this view (above the final one)."""
+        return view > self.final.view and bool(self._nullified >> (view - self.final.view) & 1)
+
+    def decided(self, view: int) -> bool:
+        """Whether this view needs no more notarize or nullify votes."""
+        return view <= self.final.view or view in self.notarizations or self.nullified(view)
+
+    def holds(self, certificate: Certificate) -> bool:
+        """Whether this certificate can tell nothing new."""
+        match certificate:
+            case Notarization():
+                held = self.notarizations.get(certificate.view)
+                return certificate.view <= self.final.view or (held is not None and held.block == certificate.block)
+            case Nullification():
+                return certificate.view <= self.final.view or self.nullified(certificate.view)
+            case Finalization():
+                return certificate.view <= self.final.view and certificate.view != self._uncertified_final
+
+    @property
+    def _uncertified_final(self) -> int | None:
+        """The final view, when its own finalization is not held (only right after a restart)."""
+        return self.final.view if self.finalization is None and self.final.view > 0 else None
+
+    def top(self) -> int:
+        """The highest view with a certificate."""
+        return max(self.final.view, max(self.notarizations, default=0), max(self.nullifications, default=0))
+
+    def newest(self) -> list[Certificate]:
+        """The newest certificate of each kind."""
+        newest: list[Certificate] = []
+        if self.finalization is not None:
+            newest.append(self.finalization)
+        if self.notarizations:
+            newest.append(self.notarizations[max(self.notarizations)])
+        if self.nullifications:
+            newest.append(self.nullifications[max(self.nullifications)])
+        return newest
+
+    def between(self, from_view: int, to_view: int) -> tuple[Certificate, ...]:
+        """What is held of these views, oldest first, at most 64. The newest finalization comes first when it makes
+        the older part of the question void."""
+        found: list[Certificate] = []
+        if self.finalization is not None and from_view <= self.final.view:
+            found.append(self.finalization)
+        for view in range(max(from_view, self.final.view + 1), min(to_view, self.top()) + 1):
+            if view in self.notarizations:
+                found.append(self.notarizations[view])
+            if view in self.nullifications:
+                found.append(self.nullifications[view])
+            if len(found) >= CERTIFICATES_PER_MESSAGE_MAX:
+                break
+        return tuple(found[:CERTIFICATES_PER_MESSAGE_MAX])
+
+    # -- ancestry -------------------------------------------------------------------------------------
+
+    def parent_for(self, view: int) -> Parent | Gap:
+        """What a block of `view` is to be built on: the highest notarized block below it, else the final one; or
+        the nullifications that are missing in between."""
+        below = max((v for v in self.notarizations if v < view), default=self.final.view)
+        missing = self._first_not_nullified(below + 1, view)
+        if missing is not None:
+            return gap(missing, view - 1)
+        return self.final if below == self.final.view else Parent(below, self.notarizations[below].block)
+
+    def ancestry(self, header: Header) -> Gap | None:
+        """What is missing to know that this block's parent is notarized and that every view in between is
+        nullified; None when nothing is. Raises `Refused` when no certificate can make it so."""
+        if header.parent_view < self.final.view or header.height <= self.final_height:
+            raise Refused(Reason.WRONG_PARENT, f"view {self.final.view} is final: nothing is built before it")
+        if header.parent_view == self.final.view:
+            parent: bytes | None = self.final.block
+        else:
+            notarization = self.notarizations.get(header.parent_view)
+            parent = notarization.block if notarization is not None else None
+        if parent is not None and parent != header.parent:
+            raise Refused(Reason.WRONG_PARENT, f"the block notarized in view {header.parent_view} is another one")
+        if parent is None:
+            return gap(header.parent_view, header.view - 1)
+        missing = self._first_not_nullified(header.parent_view + 1, header.view)
+        return None if missing is None else gap(missing, header.view - 1)
+
+    def _first_not_nullified(self, from_view: int, before_view: int) -> int | None:
+        """The lowest view in `from_view … before_view - 1` that is not known to be nullified."""
+        length = before_view - from_view
+        holes = ~(self._nullified >> (from_view - self.final.view)) & ((1 << length) - 1)
+        return from_view + (holes & -holes).bit_length() - 1 if holes else None
+
+    # -- adding (verified certificates) ---------------------------------------------------------------
+
+    def add_notarization(self, certificate: Notarization) -> None:
+        """Raises `InvariantBroken` when two quorums notarized different blocks of one view."""
+        held = self.notarizations.setdefault(certificate.view, certificate)
+        if held.block != certificate.block:
+            raise InvariantBroken(
+                f"two quorums notarized different blocks in view {certificate.view}: "
+                "validators with more than a third of the stake are faulty"
+            )
+        if len(self.notarizations) > CERTIFICATES_HELD_MAX:
+            del self.notarizations[min(self.notarizations)]
+
+    def add_nullification(self, certificate: Nullification) -> None:
+        """The oldest proof is forgotten at the bound; that the view is nullified never is."""
+        self._nullified |= 1 << (certificate.view - self.final.view)
+        self.nullifications[certificate.view] = certificate
+        if len(self.nullifications) > CERTIFICATES_HELD_MAX:
+            del self.nullifications[min(self.nullifications)]
+
+    def add_finalization(self, certificate: Finalization) -> None:
+        """Everything at or below it is settled. Raises `InvariantBroken` when it contradicts what is known."""
+        notarized = self.notarizations.get(certificate.view)
+        excluded = self.nullified(certificate.view) or (
+            notarized is not None and notarized.block != certificate.block
+        )
+        if excluded or (certificate.view == self.final.view and certificate.block != self.final.block):
+            raise InvariantBroken(
+                f"a quorum finalized block {certificate.block.hex()} of view {certificate.view}, which another quorum "
+                "excluded: validators with more than a third of the stake are faulty"
+            )
+        self.finalization = certificate
+        self._nullified >>= certificate.view - self.final.view
+        self.final = Parent(certificate.view, certificate.block)
+        self.final_height = certificate.height
+        self.notarizations = {v: c for v, c in self.notarizations.items() if v > certificate.view}
+        self.nullifications = {v: c for v, c in self.nullifications.items() if v > certificate.view}

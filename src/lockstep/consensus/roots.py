@@ -1,0 +1,100 @@
+"""What executing blocks gave, here and elsewhere, and whether that is the same.
+
+Roots that differ never finalise: finalize votes add up only when they agree on block, height and roots. This says
+when they don't. A difference is fatal for a side as soon as its roots can no longer reach a quorum.
+"""
+
+from dataclasses import dataclass
+
+from lockstep.base.errors import InvariantBroken
+from lockstep.consensus.config import ROOTS_HELD_MAX
+from lockstep.consensus.interface import Diverged
+from lockstep.consensus.tally import Tally
+from lockstep.wire.block import Header
+from lockstep.wire.certificate import Finalization, signer_list
+from lockstep.wire.validators import ValidatorSet
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """An executed block and its (state, event) roots."""
+
+    header: Header
+    roots: tuple[bytes, bytes]
+
+
+class Roots:
+    """Own roots above the final view by view, and the newest finalizations to compare late results with."""
+
+    def __init__(self, validators: ValidatorSet, final_view: int) -> None:
+        self._validators = validators
+        self._final_view = final_view
+        self._executed: dict[int, Executed] = {}
+        self._finals: dict[bytes, Finalization] = {}
+        self._reported: dict[tuple[bytes, tuple[bytes, bytes]], bool] = {}
+        """Differences that were reported, and whether as fatal."""
+
+    def executed(self, view: int) -> Executed | None:
+        """The own result for the block of this view."""
+        return self._executed.get(view)
+
+    def add(self, header: Header, roots: tuple[bytes, bytes]) -> Diverged | None:
+        """A block was executed here. Raises `InvariantBroken` when it was before, with another result."""
+        held = self._executed.get(header.view)
+        if held is not None and held.header == header and held.roots != roots:
+            raise InvariantBroken(
+                f"executing block {header.digest.hex()} twice gave state roots {held.roots[0].hex()} and "
+                f"{roots[0].hex()}: the engine below is not deterministic, or the state was not what it should be"
+            )
+        if header.view > self._final_view:
+            self._executed[header.view] = Executed(header, roots)
+        if len(self._executed) > ROOTS_HELD_MAX:
+            del self._executed[min(self._executed)]
+        final = self._finals.get(header.digest)
+        return self._compare_final(final, Executed(header, roots)) if final is not None else None
+
+    def add_final(self, final: Finalization) -> Diverged | None:
+        """A block is final with these roots."""
+        self._finals[final.block] = final
+        if len(self._finals) > ROOTS_HELD_MAX:
+            del self._finals[next(iter(self._finals))]
+        own = self._executed.get(final.view)
+        return self._compare_final(final, own) if own is not None and own.header.digest == final.block else None
+
+    def _compare_final(self, final: Finalization, own: Executed) -> Diverged | None:
+        other = (final.state_root, final.event_root)
+        if other == own.roots:
+            return None
+        signers = tuple(signer_list(final.signers, len(self._validators)))
+        return self._report(own, other, signers, fatal=True)
+
+    def compare_votes(self, view: int, tally: Tally) -> list[Diverged]:
+        """What is new about finalize votes that differ from the own result for the same block."""
+        own = self._executed.get(view)
+        if own is None:
+            return []
+        others = {
+            (group[0].state_root, group[0].event_root): tuple(sorted(vote.signer for vote in group))
+            for group in tally.finalize_groups()
+            if group[0].block == own.header.digest and (group[0].state_root, group[0].event_root) != own.roots
+        }
+        against = self._validators.stake_of(signer for signers in others.values() for signer in signers)
+        fatal = self._validators.blocks_quorum(against)
+        reports = [self._report(own, roots, signers, fatal=fatal) for roots, signers in others.items()]
+        return [report for report in reports if report is not None]
+
+    def _report(
+        self, own: Executed, other: tuple[bytes, bytes], signers: tuple[int, ...], *, fatal: bool
+    ) -> Diverged | None:
+        key = (own.header.digest, other)
+        if self._reported.get(key) in (True, fatal):
+            return None
+        self._reported[key] = fatal
+        return Diverged(own.header.digest, own.header.height, own.roots, other, signers, fatal)
+
+    def prune(self, final_view: int) -> None:
+        """Own results up to the final view have been compared."""
+        self._final_view = final_view
+        self._executed = {view: own for view, own in self._executed.items() if view > final_view}
+        keep = [own.header.digest for own in self._executed.values()]
+        self._reported = {key: fatal for key, fatal in self._reported.items() if key[0] in keep}

@@ -1,0 +1,476 @@
+"""Simplex: agreeing on one block a view, and on what executing it gives.
+
+After Chan and Pass, "Simplex Consensus" (eprint 2023/463), in the dialect of the Commonware documentation. Validators
+hold stake; a quorum is more than 2/3 of it. Delta is the believed bound on message delay.
+
+Upon entering view v:
+  - the leader is validator v mod n; t_l = 2 Delta (its proposal should be here), t_a = 3 Delta (the view should be
+    over);
+  - if the leader is silent (no vote of it in the last r = 2n views) while a quorum is not, nullify v at once;
+  - the leader broadcasts the certificate that let it enter, and builds on the highest notarized block (else the final
+    one) when it holds nullifications of all views in between; what is missing, it fetches. It never builds in a view
+    that it voted in.
+Upon the leader's own block: sign notarize(v); when that is durable, propose. The notarize vote is in the proposal.
+Upon a proposal for v by its leader: cancel t_l. When its parent is notarized (or is the final block) and all views in
+  between are nullified, have the block checked; what is missing, fetch, first from the leader.
+Upon the answer "valid", if no vote was cast in v: notarize(v). Upon "invalid": nullify(v), if finality keeps up; else
+  wait for the timers, for an invalid block must not make views race.
+Upon a quorum of notarize(v) for a block, or its notarization: tell the replica (it fetches and executes the block);
+  enter v+1. When the block is notarized and executed, and nullify(v) was not cast: finalize(v) over block, height,
+  state root and event root. This may be many views later.
+Upon a quorum of nullify(v), or its nullification: enter v+1.
+Upon t_l or t_a: nullify(v), unless finalize(v) was cast.
+Upon a quorum of finalize(v) that agree on block, height and roots, or its finalization: the block is final; forget all
+  up to v; enter v+1. The block's proposer broadcasts the finalization.
+Upon a certificate for a view w ahead of v: enter w+1. No view in between is missed by safety: only votes need it.
+Upon t_r (4 Delta in one view, then each further 4 Delta): say own undecided votes again, and the newest certificate of
+  each kind; ask a peer for what it holds. Upon 4 Delta after a finalize vote without anything becoming final: say own
+  finalize votes again.
+Upon a vote for a view long decided, or a report of progress, by a peer that is behind: send it certificates.
+Upon a restart: take back own durable votes and certificates; go on in the highest view that one of them proves; say
+  everything again that could still matter. A vote that was cast is never contradicted.
+
+Deviations from the paper: notarize and nullify are distinct votes; certificates are fetched when needed, not sent with
+each proposal; t_l and the skipping of silent leaders; votes are re-sent (links lose messages); a certificate is
+broadcast only by the next leader and, if it is a finalization, by the block's proposer, since every node assembles its
+own from the votes; finalize waits for execution and signs the roots; timeouts grow when finality has stalled for
+several rotations (`view_clock`).
+
+Guarantees, with less than 1/3 of the stake faulty: no two final blocks conflict, and final blocks have the roots that
+honest executions gave. Once messages arrive within Delta and honest leaders' blocks are checked in time, every view of
+an honest leader makes a final block. An honest validator never signs two notarize, two finalize, or nullify and
+finalize in one view (`own_votes`), across restarts too, if it is given every vote that was durable.
+"""
+
+from collections.abc import Sequence
+
+from lockstep.base.errors import Refused
+from lockstep.base.keys import PrivateKey
+from lockstep.consensus.activity import Activity
+from lockstep.consensus.assistance import Answering, Asking
+from lockstep.consensus.certificate_book import CertificateBook, Gap, gap
+from lockstep.consensus.config import PROPOSALS_AHEAD_MAX, VIEWS_AHEAD_MAX, SimplexConfig
+from lockstep.consensus.interface import (
+    Accuse,
+    BlockBuilt,
+    BlockChecked,
+    BlockExecuted,
+    Broadcast,
+    Build,
+    CertificateArrived,
+    CertificatesRequested,
+    Check,
+    Effect,
+    Event,
+    Finalized,
+    Misbehaved,
+    Notarized,
+    PeerProgress,
+    Persist,
+    ProposalArrived,
+    Propose,
+    Resume,
+    SendTo,
+    Tick,
+    VoteArrived,
+)
+from lockstep.consensus.own_votes import OwnVotes
+from lockstep.consensus.roots import Roots
+from lockstep.consensus.tally import Kind
+from lockstep.consensus.view_clock import ViewClock
+from lockstep.consensus.vote_book import VoteBook
+from lockstep.wire.block import Header
+from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification, verify_certificate
+from lockstep.wire.evidence import Evidence
+from lockstep.wire.message import Certificates
+from lockstep.wire.validators import ValidatorSet
+from lockstep.wire.vote import Finalize, Notarize, Nullify, Vote
+
+
+class Simplex:
+    """One validator's (or, with `index` None, an observer's) part in the protocol."""
+
+    def __init__(
+        self, validators: ValidatorSet, index: int | None, key: PrivateKey | None, config: SimplexConfig,
+        floor: Header, votes: Sequence[Vote], certificates: Sequence[Certificate],
+    ) -> None:  # fmt: skip
+        """`floor` is the newest final block that the caller holds; `votes` are this validator's own durable votes and
+        `certificates` those of its log, both at least since `floor` (older ones are ignored). They are trusted."""
+        self._validators = validators
+        self._index = index
+        self._floor_view = floor.view
+        self._book = CertificateBook(floor)
+        self._own = OwnVotes(validators, index, key, max(floor.view, config.mute_through_view))
+        self._votes = VoteBook(validators)
+        self._roots = Roots(validators, floor.view)
+        self._restore(votes, certificates)
+        self.view = max(self._book.top() + 1, self._own.reached())
+        """The view that the engine is in."""
+        self._clock = ViewClock(config.delta_us, len(validators))
+        self._activity = Activity(validators, index, self.view, config.inactive_views or 2 * len(validators))
+        self._asking = Asking(len(validators), index, max(1, config.delta_us // 4))
+        self._helping = Answering(len(validators))
+        self._answering = Answering(len(validators))
+        self._proposals: dict[int, Header] = {}
+        self._build: Build | None = None
+        self._checking: bytes | None = None
+        self._moved_us = 0
+        self._now = 0
+        self._out: list[Effect] = []
+
+    def _restore(self, votes: Sequence[Vote], certificates: Sequence[Certificate]) -> None:
+        finals = sorted((c for c in certificates if isinstance(c, Finalization)), key=lambda c: c.view)
+        for final in finals:
+            self._roots.add_final(final)
+        if finals and finals[-1].view >= self._floor_view:
+            self._book.add_finalization(finals[-1])
+            self._roots.prune(finals[-1].view)
+        for certificate in certificates:
+            if not self._book.holds(certificate):
+                self._add(certificate)
+        self._own.restore(votes)
+        self._own.prune(self._book.final.view)
+
+    def _add(self, certificate: Certificate) -> None:
+        match certificate:
+            case Notarization():
+                self._book.add_notarization(certificate)
+            case Nullification():
+                self._book.add_nullification(certificate)
+            case Finalization():
+                self._book.add_finalization(certificate)
+
+    # -- what the node shows --------------------------------------------------------------------------
+
+    @property
+    def finalization(self) -> Finalization | None:
+        """The newest finalization; None before the first one."""
+        return self._book.finalization
+
+    @property
+    def certified_height(self) -> int:
+        """The highest height with a finalization (the floor's at least); the replica's own may be behind it."""
+        return self._book.final_height
+
+    @property
+    def final_view(self) -> int:
+        """The view of the newest final block."""
+        return self._book.final.view
+
+    @property
+    def notarized_view(self) -> int:
+        """The highest view above the final one with a notarization, else the final one."""
+        return max(self._book.notarizations, default=self._book.final.view)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether timeouts have their plain values: finality is not stalled."""
+        return self._clock.healthy
+
+    # -- the interface --------------------------------------------------------------------------------
+
+    def start(self, now_us: int) -> list[Effect]:
+        """Begin, or go on after a restart."""
+        self._now = self._moved_us = now_us
+        final = self._book.finalization
+        if final is not None and final.view > self._floor_view:
+            self._out.append(Finalized(final))
+        self._out += [Notarized(self._book.notarizations[view]) for view in sorted(self._book.notarizations)]
+        own: list[Vote] = [*self._own.undecided(self._book.decided), *self._own.finalizes()]
+        self._out += [Broadcast(vote) for vote in own]
+        self._out += [Broadcast(certificate) for certificate in self._book.newest()]
+        if self._index is not None:
+            self._out += [Resume(VoteArrived(self._index, vote)) for vote in own]
+        self._clock.await_finality(now_us, waiting=bool(self._own.finalizes()))
+        self._enter(self.view, None)
+        return self._finish()
+
+    def step(self, event: Event, now_us: int) -> list[Effect]:
+        """Take one event."""
+        self._now = max(self._now, now_us)
+        match event:
+            case Tick():
+                self._on_tick()
+            case VoteArrived():
+                self._on_vote(event.sender, event.vote)
+            case ProposalArrived():
+                self._on_proposal(event)
+            case CertificateArrived():
+                self._on_certificate(event.sender, event.certificate)
+            case BlockBuilt():
+                self._on_built(event.header)
+            case BlockChecked():
+                self._on_checked(event)
+            case BlockExecuted():
+                self._on_executed(event)
+            case CertificatesRequested():
+                self._on_request(event)
+            case PeerProgress():
+                self._on_progress(event)
+        return self._finish()
+
+    def _finish(self) -> list[Effect]:
+        self._pursue()
+        effects, self._out = self._out, []
+        return effects
+
+    def deadline(self) -> int | None:
+        """When the engine next wants a `Tick`, in microseconds."""
+        due = self._clock.deadline()
+        return due if self._asking.due_us is None else min(due, self._asking.due_us)
+
+    # -- views ----------------------------------------------------------------------------------------
+
+    def _enter(self, view: int, by: Certificate | None) -> None:
+        self.view = view
+        self._moved_us = self._now
+        self._clock.enter(self._now, view - self._book.final.view - 1)
+        self._build = self._checking = None
+        self._proposals = {v: header for v, header in self._proposals.items() if v >= view}
+        self._votes.prune(self._book.final.view, view - VIEWS_AHEAD_MAX, self._book.notarizations)
+        if view in self._proposals:
+            self._clock.proposal_came()
+        if self._leader == self._index and by is not None:
+            self._out.append(Broadcast(by))
+        if self._activity.skips(self._leader, view):
+            self._give_up()
+
+    @property
+    def _leader(self) -> int:
+        return self._validators.leader(self.view)
+
+    def _give_up(self) -> None:
+        """Nullify the view, if that contradicts nothing."""
+        self._clock.gave_up()
+        if self._own.may_nullify(self.view):
+            self._cast(self._own.nullify(self.view))
+
+    def _cast(self, vote: Vote) -> None:
+        """An own vote leaves, and counts, when it is durable."""
+        self._out.append(Persist(vote, (Broadcast(vote), Resume(VoteArrived(vote.signer, vote)))))
+
+    def _on_tick(self) -> None:
+        if self._clock.is_over(self._now):
+            self._give_up()
+        if self._clock.retry_us <= self._now:
+            self._out += [Broadcast(vote) for vote in self._own.undecided(self._book.decided)]
+            self._out += [Broadcast(certificate) for certificate in self._book.newest()]
+            self._out += self._asking.ask(gap(self.view, self.view + VIEWS_AHEAD_MAX), self._now)
+            self._clock.retry_later(self._now)
+        if self._clock.finality_us is not None and self._clock.finality_us <= self._now:
+            self._out += [Broadcast(vote) for vote in self._own.finalizes()]
+            self._clock.await_finality(self._now, waiting=True)
+
+    # -- proposing and checking -----------------------------------------------------------------------
+
+    def _pursue(self) -> None:
+        """Build, or have the proposal checked, as soon as the certificates that allow it are here."""
+        proposal = self._proposals.get(self.view)
+        wanted: Gap | None = None
+        if not self._own.may_notarize(self.view):
+            pass
+        elif self._leader == self._index:
+            wanted = self._pursue_build() if self._build is None else None
+        elif proposal is not None and self._checking is None:
+            wanted = self._pursue_check(proposal)
+        if wanted is None:
+            self._asking.satisfied()
+        else:
+            self._out += self._asking.ask(wanted, self._now, self._leader)
+
+    def _pursue_build(self) -> Gap | None:
+        parent = self._book.parent_for(self.view)
+        if isinstance(parent, Gap):
+            return parent
+        self._build = Build(self.view, parent.block, parent.view, max(self._now, self._clock.build_us))
+        self._out.append(self._build)
+        return None
+
+    def _pursue_check(self, proposal: Header) -> Gap | None:
+        try:
+            wanted = self._book.ancestry(proposal)
+        except Refused as refused:
+            self._checking = proposal.digest
+            self._out.append(Misbehaved(proposal.proposer, f"proposal of view {proposal.view}: {refused.detail}"))
+            self._give_up_if_healthy()
+            return None
+        if wanted is None:
+            self._checking = proposal.digest
+            self._out.append(Check(proposal))
+        return wanted
+
+    def _give_up_if_healthy(self) -> None:
+        if self._clock.healthy:
+            self._give_up()
+
+    def _on_built(self, header: Header) -> None:
+        build = self._build
+        if build is None or header.view != self.view or not self._own.may_notarize(self.view):
+            return
+        assert (header.parent, header.parent_view, header.proposer) == (build.parent, build.parent_view, self._index)
+        vote = self._own.notarize(self.view, header.digest)
+        self._proposals[self.view] = header
+        self._clock.proposal_came()
+        resume = Resume(VoteArrived(vote.signer, vote))
+        self._out.append(Persist(vote, (Propose(header, vote.signature), resume)))
+
+    def _on_proposal(self, event: ProposalArrived) -> None:
+        header, leader = event.header, self._validators.leader(event.header.view)
+        if not self.view <= header.view <= self.view + PROPOSALS_AHEAD_MAX or leader == self._index:
+            return
+        if (
+            header.chain_id != self._validators.chain_id
+            or header.proposer != leader
+            or header.parent_view >= header.view
+        ):
+            self._out.append(Misbehaved(event.sender, f"a proposal that cannot be one of view {header.view}"))
+            return
+        if header.view in self._proposals and self._proposals[header.view].digest == header.digest:
+            return
+        vote = Notarize(header.view, header.digest, leader, event.signature)
+        known = self._votes.tally(header.view).vote_of(Kind.NOTARIZE, leader)
+        counted = self._take(event.sender, vote)
+        if not counted and (known is None or known.message(b"") != vote.message(b"")):
+            return
+        self._proposals.setdefault(header.view, header)
+        if header.view == self.view:
+            self._clock.proposal_came()
+        if counted:
+            self._count(vote)
+
+    def _on_checked(self, event: BlockChecked) -> None:
+        if event.block != self._checking:
+            return
+        if not event.valid:
+            self._give_up_if_healthy()
+        elif self._own.may_notarize(self.view):
+            self._cast(self._own.notarize(self.view, event.block))
+
+    # -- votes ----------------------------------------------------------------------------------------
+
+    def _on_vote(self, sender: int, vote: Vote) -> None:
+        if vote.signer >= len(self._validators):
+            self._out.append(Misbehaved(sender, f"a vote of validator {vote.signer}, which does not exist"))
+        elif vote.signer != self._index or sender == self._index:
+            if self._take(sender, vote):
+                self._count(vote)
+            elif sender == vote.signer != self._index and self._is_decided(vote):
+                behind = isinstance(vote, Nullify) and vote.view + 1 < self.view
+                self._help(sender, vote.view, certainly=behind)
+
+    def _take(self, sender: int, vote: Vote) -> bool:
+        """Look at a vote: whether it was counted. Evidence, and what is not valid, is reported."""
+        if sender == vote.signer:
+            self._activity.heard(sender, vote.view, self.view)
+        if not self._is_in_window(vote):
+            return False
+        try:
+            taken = self._votes.take(vote, wanted=not self._is_decided(vote), own=sender == self._index)
+        except Refused as refused:
+            self._out.append(Misbehaved(sender, f"{type(vote).__name__} of view {vote.view}: {refused}"))
+            return False
+        if isinstance(taken, Evidence):
+            self._out.append(Accuse(taken))
+            return False
+        return taken
+
+    def _is_in_window(self, vote: Vote) -> bool:
+        recent = vote.view + VIEWS_AHEAD_MAX >= self.view
+        in_time = recent or (isinstance(vote, Finalize) and vote.view in self._book.notarizations)
+        return self._book.final.view < vote.view <= self.view + VIEWS_AHEAD_MAX and in_time
+
+    def _is_decided(self, vote: Vote) -> bool:
+        if isinstance(vote, Finalize):
+            return vote.view <= self._book.final.view
+        return self._book.decided(vote.view)
+
+    def _count(self, vote: Vote) -> None:
+        tally = self._votes.tally(vote.view)
+        if isinstance(vote, Finalize):
+            self._out += self._roots.compare_votes(vote.view, tally)
+        certificate = tally.certificate(vote, self._validators)
+        if certificate is not None:
+            self._hold(certificate)
+
+    # -- certificates ---------------------------------------------------------------------------------
+
+    def _on_certificate(self, sender: int, certificate: Certificate) -> None:
+        if self._book.holds(certificate):
+            return
+        known = self._votes.tally(certificate.view).signatures(certificate)
+        try:
+            verify_certificate(certificate, self._validators, known)
+        except Refused as refused:
+            self._out.append(Misbehaved(sender, f"{type(certificate).__name__}: {refused}"))
+            return
+        self._hold(certificate)
+
+    def _hold(self, certificate: Certificate) -> None:
+        """Act on a verified certificate that tells something new."""
+        self._out.append(Persist(certificate))
+        self._add(certificate)
+        if isinstance(certificate, Notarization):
+            self._out.append(Notarized(certificate))
+            self._try_finalize(certificate.view)
+        elif isinstance(certificate, Finalization):
+            self._finalized(certificate)
+        if certificate.view >= self.view:
+            self._enter(certificate.view + 1, certificate)
+
+    def _finalized(self, certificate: Finalization) -> None:
+        diverged = self._roots.add_final(certificate)
+        if diverged is not None:
+            self._out.append(diverged)
+        if self._validators.leader(certificate.view) == self._index:
+            self._out.append(Broadcast(certificate))
+        self._out.append(Finalized(certificate))
+        self._moved_us = self._now
+        self._own.prune(certificate.view)
+        self._roots.prune(certificate.view)
+        self._votes.prune(certificate.view, self.view - VIEWS_AHEAD_MAX, self._book.notarizations)
+        self._clock.await_finality(self._now, waiting=bool(self._own.finalizes()))
+
+    # -- execution ------------------------------------------------------------------------------------
+
+    def _on_executed(self, event: BlockExecuted) -> None:
+        header, roots = event.header, (event.state_root, event.event_root)
+        late = self._roots.add(header, roots)
+        self._try_finalize(header.view)
+        if late is not None:
+            self._out.append(late)
+        self._out += self._roots.compare_votes(header.view, self._votes.tally(header.view))
+
+    def _try_finalize(self, view: int) -> None:
+        """Cast the finalize vote when the block is notarized and executed, and nothing stands against it."""
+        notarization, executed = self._book.notarizations.get(view), self._roots.executed(view)
+        if notarization is None or executed is None or executed.header.digest != notarization.block:
+            return
+        self._own.check_same(view, notarization.block, executed.roots)
+        if self._book.nullified(view) or not self._own.may_finalize(view):
+            return
+        self._cast(self._own.finalize(view, executed.header.height, notarization.block, *executed.roots))
+        if self._clock.finality_us is None:
+            self._clock.await_finality(self._now, waiting=True)
+
+    # -- peers ----------------------------------------------------------------------------------------
+
+    def _on_request(self, event: CertificatesRequested) -> None:
+        if self._answering.allows(event.sender, self._now, self._clock.unit_us // 8):
+            self._send(event.sender, event.from_view, event.to_view)
+
+    def _on_progress(self, event: PeerProgress) -> None:
+        if event.view > self.view + 2:
+            self._out += self._asking.ask(gap(self.view, event.view), self._now, event.sender)
+        elif event.view < self.view or event.final_height < self._book.final_height:
+            self._help(event.sender, event.view, certainly=event.view + PROPOSALS_AHEAD_MAX < self.view)
+
+    def _help(self, peer: int, view: int, *, certainly: bool) -> None:
+        """Send what leads a peer in `view` here. A peer that is a little behind while we move is only slow."""
+        idle = self._now >= self._moved_us + self._clock.unit_us
+        if (certainly or idle) and self._helping.allows(peer, self._now, 4 * self._clock.unit_us):
+            self._send(peer, view, self.view)
+
+    def _send(self, peer: int, from_view: int, to_view: int) -> None:
+        certificates = self._book.between(from_view, to_view)
+        if certificates:
+            self._out.append(SendTo(peer, Certificates(certificates)))

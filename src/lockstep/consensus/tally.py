@@ -1,0 +1,96 @@
+"""The votes of one view, grouped by what they say, and the certificate that a quorum of them makes.
+
+Of each validator the first vote of each kind is kept. Every vote in here is verified.
+"""
+
+from enum import IntEnum
+
+from lockstep.wire.certificate import (
+    Certificate,
+    Finalization,
+    Notarization,
+    finalization,
+    notarization,
+    nullification,
+)
+from lockstep.wire.evidence import conflict
+from lockstep.wire.validators import ValidatorSet
+from lockstep.wire.vote import Finalize, Notarize, Nullify, Vote
+
+
+class Kind(IntEnum):
+    """What a vote or a certificate is about."""
+
+    NOTARIZE = 1
+    NULLIFY = 2
+    FINALIZE = 3
+
+
+Statement = tuple[Kind, int, bytes, bytes, bytes]
+
+
+def statement(said: Vote | Certificate) -> Statement:
+    """What it says, without who says it: votes with equal statements (of one view) add up."""
+    match said:
+        case Notarize() | Notarization():
+            return Kind.NOTARIZE, 0, said.block, b"", b""
+        case Finalize() | Finalization():
+            return Kind.FINALIZE, said.height, said.block, said.state_root, said.event_root
+        case _:
+            return Kind.NULLIFY, 0, b"", b"", b""
+
+
+class Tally:
+    """Verified votes of one view."""
+
+    def __init__(self) -> None:
+        self._votes: dict[tuple[Kind, int], Vote] = {}
+        self._groups: dict[Statement, list[Vote]] = {}
+
+    def vote_of(self, kind: Kind, signer: int) -> Vote | None:
+        """The vote of this kind by this validator."""
+        return self._votes.get((kind, signer))
+
+    def contradicted(self, vote: Vote) -> Vote | None:
+        """A vote by the same signer that no honest validator signs as well."""
+        for kind in Kind:
+            other = self._votes.get((kind, vote.signer))
+            if other is not None and conflict(vote, other):
+                return other
+        return None
+
+    def add(self, vote: Vote) -> None:
+        """Count a verified vote, the first of its kind by its signer."""
+        said = statement(vote)
+        assert (said[0], vote.signer) not in self._votes
+        self._votes[(said[0], vote.signer)] = vote
+        self._groups.setdefault(said, []).append(vote)
+
+    def certificate(self, vote: Vote, validators: ValidatorSet) -> Certificate | None:
+        """The certificate of this vote's statement, if a quorum made it."""
+        group = self._groups.get(statement(vote), [])
+        if not validators.is_quorum(validators.stake_of(other.signer for other in group)):
+            return None
+        match vote:
+            case Notarize():
+                return notarization([v for v in group if isinstance(v, Notarize)], len(validators))
+            case Nullify():
+                return nullification([v for v in group if isinstance(v, Nullify)], len(validators))
+            case Finalize():
+                return finalization([v for v in group if isinstance(v, Finalize)], len(validators))
+
+    def signatures(self, certificate: Certificate) -> dict[int, bytes]:
+        """Verified signatures on this certificate's statement, by signer: they need not be verified again."""
+        return {vote.signer: vote.signature for vote in self._groups.get(statement(certificate), [])}
+
+    def finalize_groups(self) -> list[list[Finalize]]:
+        """Finalize votes, grouped by what they say, in the order in which they came."""
+        return [
+            [vote for vote in group if isinstance(vote, Finalize)]
+            for said, group in self._groups.items()
+            if said[0] is Kind.FINALIZE
+        ]
+
+    def empty(self) -> bool:
+        """Whether nothing is in here."""
+        return not self._votes

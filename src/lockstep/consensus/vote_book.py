@@ -1,0 +1,62 @@
+"""Which votes are looked at, and who contradicts himself.
+
+Verifying a signature costs more than everything else that is done with a vote, so what cannot matter is dropped
+before: a vote for a view that is decided, a duplicate, a second accusation. A vote that contradicts a counted one is
+always verified, once for each signer and view, because it is evidence.
+"""
+
+from collections.abc import Container
+
+from lockstep.consensus.tally import Tally, statement
+from lockstep.wire.evidence import Evidence, make_evidence
+from lockstep.wire.validators import ValidatorSet
+from lockstep.wire.vote import Vote, verify_vote
+
+
+class VoteBook:
+    """Tallies by view."""
+
+    def __init__(self, validators: ValidatorSet) -> None:
+        self._validators = validators
+        self._tallies: dict[int, Tally] = {}
+        self._accused: dict[int, list[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._tallies)
+
+    def tally(self, view: int) -> Tally:
+        """The votes of a view (an empty tally, not kept, when there are none)."""
+        return self._tallies.get(view) or Tally()
+
+    def take(self, vote: Vote, *, wanted: bool, own: bool = False) -> bool | Evidence:
+        """Look at a vote: whether it was counted, or the evidence that it completes.
+
+        `wanted` says whether it could still decide something. An own vote needs no verification. Raises `Refused`
+        when a vote that was worth looking at is not valid.
+        """
+        tally = self.tally(vote.view)
+        other = tally.contradicted(vote)
+        if other is not None:
+            return self._accuse(vote, other)
+        if not wanted or tally.vote_of(statement(vote)[0], vote.signer) is not None:
+            return False
+        if not own:
+            verify_vote(vote, self._validators)
+        tally.add(vote)
+        self._tallies[vote.view] = tally
+        return True
+
+    def _accuse(self, vote: Vote, other: Vote) -> bool | Evidence:
+        accused = self._accused.setdefault(vote.view, [])
+        if vote.signer in accused:
+            return False
+        verify_vote(vote, self._validators)
+        accused.append(vote.signer)
+        return make_evidence(vote, other)
+
+    def prune(self, final_view: int, oldest_view: int, keep: Container[int]) -> None:
+        """Forget every view up to the final one, and those before `oldest_view` that are not in `keep`."""
+        for view in list(self._tallies):
+            if view <= final_view or (view < oldest_view and view not in keep):
+                del self._tallies[view]
+                self._accused.pop(view, None)
