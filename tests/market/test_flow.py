@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockstep.base.limits import BUNDLE_COMMANDS_MAX, OPEN_ORDERS_PER_ACCOUNT_MAX
+from lockstep.market import agents
+from lockstep.market.agents import Stage
 from lockstep.market.cast import FIRST_TRADER, Role, Trader, genesis_accounts, traders
 from lockstep.market.flow import Flow, live_orders_for
 from lockstep.market.listings import LISTINGS, choose
@@ -36,10 +38,10 @@ def test_same_seed_same_flow() -> None:
 @given(st.lists(st.integers(1, 300) | st.just(BUNDLE_COMMANDS_MAX), min_size=1, max_size=8))
 @settings(deadline=None, max_examples=20)
 def test_batch_sizes_do_not_change_the_stream(counts: list[int]) -> None:
-    maker = of_role(Role.MAKER)
-    in_parts, at_once = (Flow(9, LISTINGS, CAST, 4_000) for _ in range(2))
-    parts = np.concatenate([in_parts.commands(maker.account, count) for count in counts])
-    whole = np.concatenate([at_once.commands(maker.account, 1) for _ in range(sum(counts))])
+    in_parts, at_once = (agents.maker(Stage(LISTINGS, (3,)), np.random.default_rng(9), 100) for _ in range(2))
+    prices = np.array([*(listing.opening_price for listing in LISTINGS), 0])
+    parts = np.concatenate([in_parts.take(count, prices) for count in counts])
+    whole = np.concatenate([at_once.take(1, prices) for _ in range(sum(counts))])
     assert parts.tobytes() == whole.tobytes()
 
 
