@@ -6,6 +6,7 @@ bit), so this node can still build and vote across it, but it can no longer prov
 old notarization nothing stays: a child of that block could not be voted for.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lockstep.base.errors import InvariantBroken, Reason, Refused
@@ -13,6 +14,7 @@ from lockstep.consensus.config import CERTIFICATES_HELD_MAX
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification
 from lockstep.wire.message import CERTIFICATES_PER_MESSAGE_MAX
+from lockstep.wire.vote import Finalize, Vote
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,13 @@ class CertificateBook:
         self._nullified = 0
         """Bit i is set when view `final.view + i` is nullified."""
 
+    def restore(self, certificates: Sequence[Certificate]) -> None:
+        """Take what the log holds, in any order; what lies below the newest final block is ignored."""
+        newest = max((c for c in certificates if isinstance(c, Finalization)), key=lambda c: c.view, default=None)
+        for certificate in (*([newest] if newest is not None else []), *certificates):
+            if not self.holds(certificate):
+                self.add(certificate)
+
     # -- asking ---------------------------------------------------------------------------------------
 
     def nullified(self, view: int) -> bool:
@@ -57,6 +66,12 @@ class CertificateBook:
     def decided(self, view: int) -> bool:
         """Whether this view needs no more notarize or nullify votes."""
         return view <= self.final.view or view in self.notarizations or self.nullified(view)
+
+    def settles(self, vote: Vote) -> bool:
+        """Whether this vote can no longer decide anything."""
+        if isinstance(vote, Finalize):
+            return vote.view <= self.final.view
+        return self.decided(vote.view)
 
     def holds(self, certificate: Certificate) -> bool:
         """Whether this certificate can tell nothing new."""
@@ -140,8 +155,17 @@ class CertificateBook:
 
     # -- adding (verified certificates) ---------------------------------------------------------------
 
-    def add_notarization(self, certificate: Notarization) -> None:
-        """Raises `InvariantBroken` when two quorums notarized different blocks of one view."""
+    def add(self, certificate: Certificate) -> None:
+        """Note what it says. Raises `InvariantBroken` when it contradicts what another quorum said."""
+        match certificate:
+            case Notarization():
+                self._add_notarization(certificate)
+            case Nullification():
+                self._add_nullification(certificate)
+            case Finalization():
+                self._add_finalization(certificate)
+
+    def _add_notarization(self, certificate: Notarization) -> None:
         held = self.notarizations.setdefault(certificate.view, certificate)
         if held.block != certificate.block:
             raise InvariantBroken(
@@ -151,15 +175,13 @@ class CertificateBook:
         if len(self.notarizations) > CERTIFICATES_HELD_MAX:
             del self.notarizations[min(self.notarizations)]
 
-    def add_nullification(self, certificate: Nullification) -> None:
-        """The oldest proof is forgotten at the bound; that the view is nullified never is."""
+    def _add_nullification(self, certificate: Nullification) -> None:
         self._nullified |= 1 << (certificate.view - self.final.view)
         self.nullifications[certificate.view] = certificate
         if len(self.nullifications) > CERTIFICATES_HELD_MAX:
             del self.nullifications[min(self.nullifications)]
 
-    def add_finalization(self, certificate: Finalization) -> None:
-        """Everything at or below it is settled. Raises `InvariantBroken` when it contradicts what is known."""
+    def _add_finalization(self, certificate: Finalization) -> None:
         notarized = self.notarizations.get(certificate.view)
         excluded = self.nullified(certificate.view) or (
             notarized is not None and notarized.block != certificate.block

@@ -33,12 +33,13 @@ class OwnVotes:
         self._votes: dict[int, list[Vote]] = {}
         self._finalizes: dict[int, Finalize] = {}
 
-    def restore(self, votes: Iterable[Vote]) -> None:
+    def restore(self, votes: Iterable[Vote], final_view: int) -> None:
         """Take back votes that were made durable; raises `InvariantBroken` when they contradict each other."""
         for vote in votes:
             if vote.signer != self._index:
                 raise InvariantBroken(f"a vote of validator {vote.signer} is in the log of validator {self._index}")
             self._remember(vote)
+        self.prune(final_view)
 
     # -- what may still be signed ---------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ Roots that differ never finalise: finalize votes add up only when they agree on 
 when they don't. A difference is fatal for a side as soon as its roots can no longer reach a quorum.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lockstep.base.errors import InvariantBroken
@@ -11,7 +12,7 @@ from lockstep.consensus.config import ROOTS_HELD_MAX
 from lockstep.consensus.interface import Diverged
 from lockstep.consensus.tally import Tally
 from lockstep.wire.block import Header
-from lockstep.wire.certificate import Finalization, signer_list
+from lockstep.wire.certificate import Certificate, Finalization, signer_list
 from lockstep.wire.validators import ValidatorSet
 
 
@@ -33,6 +34,12 @@ class Roots:
         self._finals: dict[bytes, Finalization] = {}
         self._reported: dict[tuple[bytes, tuple[bytes, bytes]], bool] = {}
         """Differences that were reported, and whether as fatal."""
+
+    def restore(self, certificates: Iterable[Certificate], final_view: int) -> None:
+        """Take the log's finalizations, to compare with what executing their blocks again gives."""
+        for final in sorted((c for c in certificates if isinstance(c, Finalization)), key=lambda c: c.view):
+            self.add_final(final)
+        self._final_view = final_view
 
     def executed(self, view: int) -> Executed | None:
         """The own result for the block of this view."""

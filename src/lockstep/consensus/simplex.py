@@ -25,7 +25,7 @@ Upon a quorum of finalize(v) that agree on block, height and roots, or its final
 Upon a certificate for a view w ahead of v: enter w+1. No view in between is missed by safety: only votes need it.
 Upon t_r (4 Delta in one view, then each further 4 Delta): say own undecided votes again, and the newest certificate of
   each kind; ask a peer for what it holds. Upon 4 Delta after a finalize vote without anything becoming final: say own
-  finalize votes again.
+  finalize votes again, with the notarizations that they rest on.
 Upon a vote for a view long decided, or a report of progress, by a peer that is behind: send it certificates.
 Upon a restart: take back own durable votes and certificates; go on in the highest view that one of them proves; say
   everything again that could still matter. A vote that was cast is never contradicted.
@@ -44,45 +44,22 @@ finalize in one view (`own_votes`), across restarts too, if it is given every vo
 
 from collections.abc import Sequence
 
-from lockstep.base.errors import Refused
+from lockstep.base.errors import InvariantBroken, Refused
 from lockstep.base.keys import PrivateKey
+from lockstep.consensus import interface as on
 from lockstep.consensus.activity import Activity
-from lockstep.consensus.assistance import Answering, Asking
-from lockstep.consensus.certificate_book import CertificateBook, Gap, gap
-from lockstep.consensus.config import PROPOSALS_AHEAD_MAX, VIEWS_AHEAD_MAX, SimplexConfig
-from lockstep.consensus.interface import (
-    Accuse,
-    BlockBuilt,
-    BlockChecked,
-    BlockExecuted,
-    Broadcast,
-    Build,
-    CertificateArrived,
-    CertificatesRequested,
-    Check,
-    Effect,
-    Event,
-    Finalized,
-    Misbehaved,
-    Notarized,
-    PeerProgress,
-    Persist,
-    ProposalArrived,
-    Propose,
-    Resume,
-    SendTo,
-    Tick,
-    VoteArrived,
-)
+from lockstep.consensus.assistance import Assistance
+from lockstep.consensus.certificate_book import CertificateBook, Gap
+from lockstep.consensus.config import VIEWS_AHEAD_MAX, SimplexConfig
 from lockstep.consensus.own_votes import OwnVotes
+from lockstep.consensus.proposals import Proposals
 from lockstep.consensus.roots import Roots
 from lockstep.consensus.tally import Kind
 from lockstep.consensus.view_clock import ViewClock
 from lockstep.consensus.vote_book import VoteBook
 from lockstep.wire.block import Header
-from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification, verify_certificate
+from lockstep.wire.certificate import Certificate, Finalization, Notarization, verify_certificate
 from lockstep.wire.evidence import Evidence
-from lockstep.wire.message import Certificates
 from lockstep.wire.validators import ValidatorSet
 from lockstep.wire.vote import Finalize, Notarize, Nullify, Vote
 
@@ -103,42 +80,19 @@ class Simplex:
         self._own = OwnVotes(validators, index, key, max(floor.view, config.mute_through_view))
         self._votes = VoteBook(validators)
         self._roots = Roots(validators, floor.view)
-        self._restore(votes, certificates)
+        self._book.restore(certificates)
+        self._roots.restore(certificates, self._book.final.view)
+        self._own.restore(votes, self._book.final.view)
         self.view = max(self._book.top() + 1, self._own.reached())
         """The view that the engine is in."""
         self._clock = ViewClock(config.delta_us, len(validators))
         self._activity = Activity(validators, index, self.view, config.inactive_views or 2 * len(validators))
-        self._asking = Asking(len(validators), index, max(1, config.delta_us // 4))
-        self._helping = Answering(len(validators))
-        self._answering = Answering(len(validators))
-        self._proposals: dict[int, Header] = {}
-        self._build: Build | None = None
+        self._assistance = Assistance(len(validators), index, self._book, self._clock)
+        self._proposals = Proposals(validators)
+        self._build: on.Build | None = None
         self._checking: bytes | None = None
-        self._moved_us = 0
         self._now = 0
-        self._out: list[Effect] = []
-
-    def _restore(self, votes: Sequence[Vote], certificates: Sequence[Certificate]) -> None:
-        finals = sorted((c for c in certificates if isinstance(c, Finalization)), key=lambda c: c.view)
-        for final in finals:
-            self._roots.add_final(final)
-        if finals and finals[-1].view >= self._floor_view:
-            self._book.add_finalization(finals[-1])
-            self._roots.prune(finals[-1].view)
-        for certificate in certificates:
-            if not self._book.holds(certificate):
-                self._add(certificate)
-        self._own.restore(votes)
-        self._own.prune(self._book.final.view)
-
-    def _add(self, certificate: Certificate) -> None:
-        match certificate:
-            case Notarization():
-                self._book.add_notarization(certificate)
-            case Nullification():
-                self._book.add_nullification(certificate)
-            case Finalization():
-                self._book.add_finalization(certificate)
+        self._out: list[on.Effect] = []
 
     # -- what the node shows --------------------------------------------------------------------------
 
@@ -162,54 +116,48 @@ class Simplex:
         """The highest view above the final one with a notarization, else the final one."""
         return max(self._book.notarizations, default=self._book.final.view)
 
-    @property
-    def healthy(self) -> bool:
-        """Whether timeouts have their plain values: finality is not stalled."""
-        return self._clock.healthy
-
     # -- the interface --------------------------------------------------------------------------------
 
-    def start(self, now_us: int) -> list[Effect]:
+    def start(self, now_us: int) -> list[on.Effect]:
         """Begin, or go on after a restart."""
-        self._now = self._moved_us = now_us
+        self._now = now_us
         final = self._book.finalization
         if final is not None and final.view > self._floor_view:
-            self._out.append(Finalized(final))
-        self._out += [Notarized(self._book.notarizations[view]) for view in sorted(self._book.notarizations)]
+            self._out.append(on.Finalized(final))
+        self._out += [on.Notarized(self._book.notarizations[view]) for view in sorted(self._book.notarizations)]
         own: list[Vote] = [*self._own.undecided(self._book.decided), *self._own.finalizes()]
-        self._out += [Broadcast(vote) for vote in own]
-        self._out += [Broadcast(certificate) for certificate in self._book.newest()]
+        self._broadcast(own, self._book.newest())
         if self._index is not None:
-            self._out += [Resume(VoteArrived(self._index, vote)) for vote in own]
+            self._out += [on.Resume(on.VoteArrived(self._index, vote)) for vote in own]
         self._clock.await_finality(now_us, waiting=bool(self._own.finalizes()))
         self._enter(self.view, None)
         return self._finish()
 
-    def step(self, event: Event, now_us: int) -> list[Effect]:
+    def step(self, event: on.Event, now_us: int) -> list[on.Effect]:
         """Take one event."""
         self._now = max(self._now, now_us)
         match event:
-            case Tick():
+            case on.Tick():
                 self._on_tick()
-            case VoteArrived():
+            case on.VoteArrived():
                 self._on_vote(event.sender, event.vote)
-            case ProposalArrived():
+            case on.ProposalArrived():
                 self._on_proposal(event)
-            case CertificateArrived():
+            case on.CertificateArrived():
                 self._on_certificate(event.sender, event.certificate)
-            case BlockBuilt():
+            case on.BlockBuilt():
                 self._on_built(event.header)
-            case BlockChecked():
+            case on.BlockChecked():
                 self._on_checked(event)
-            case BlockExecuted():
+            case on.BlockExecuted():
                 self._on_executed(event)
-            case CertificatesRequested():
-                self._on_request(event)
-            case PeerProgress():
-                self._on_progress(event)
+            case on.CertificatesRequested():
+                self._out += self._assistance.answer(event, self._now)
+            case on.PeerProgress():
+                self._out += self._assistance.on_progress(event, self.view, self._now)
         return self._finish()
 
-    def _finish(self) -> list[Effect]:
+    def _finish(self) -> list[on.Effect]:
         self._pursue()
         effects, self._out = self._out, []
         return effects
@@ -217,21 +165,20 @@ class Simplex:
     def deadline(self) -> int | None:
         """When the engine next wants a `Tick`, in microseconds."""
         due = self._clock.deadline()
-        return due if self._asking.due_us is None else min(due, self._asking.due_us)
+        return due if self._assistance.due_us is None else min(due, self._assistance.due_us)
 
     # -- views ----------------------------------------------------------------------------------------
 
     def _enter(self, view: int, by: Certificate | None) -> None:
         self.view = view
-        self._moved_us = self._now
         self._clock.enter(self._now, view - self._book.final.view - 1)
         self._build = self._checking = None
-        self._proposals = {v: header for v, header in self._proposals.items() if v >= view}
+        self._proposals.prune(view)
         self._votes.prune(self._book.final.view, view - VIEWS_AHEAD_MAX, self._book.notarizations)
-        if view in self._proposals:
+        if self._proposals.of(view) is not None:
             self._clock.proposal_came()
         if self._leader == self._index and by is not None:
-            self._out.append(Broadcast(by))
+            self._out.append(on.Broadcast(by))
         if self._activity.skips(self._leader, view):
             self._give_up()
 
@@ -247,25 +194,31 @@ class Simplex:
 
     def _cast(self, vote: Vote) -> None:
         """An own vote leaves, and counts, when it is durable."""
-        self._out.append(Persist(vote, (Broadcast(vote), Resume(VoteArrived(vote.signer, vote)))))
+        self._out.append(on.Persist(vote, (on.Broadcast(vote), on.Resume(on.VoteArrived(vote.signer, vote)))))
+
+    def _broadcast(self, votes: Sequence[Vote], certificates: Sequence[Certificate]) -> None:
+        self._out += [on.Broadcast(vote) for vote in votes]
+        self._out += [on.Broadcast(certificate) for certificate in certificates]
 
     def _on_tick(self) -> None:
         if self._clock.is_over(self._now):
             self._give_up()
         if self._clock.retry_us <= self._now:
-            self._out += [Broadcast(vote) for vote in self._own.undecided(self._book.decided)]
-            self._out += [Broadcast(certificate) for certificate in self._book.newest()]
-            self._out += self._asking.ask(gap(self.view, self.view + VIEWS_AHEAD_MAX), self._now)
+            self._broadcast(self._own.undecided(self._book.decided), self._book.newest())
+            self._out += self._assistance.ask_ahead(self.view, self._now)
             self._clock.retry_later(self._now)
         if self._clock.finality_us is not None and self._clock.finality_us <= self._now:
-            self._out += [Broadcast(vote) for vote in self._own.finalizes()]
+            # Who lacks the notarization jumped over that view, and could not finalize it without.
+            finalizes = self._own.finalizes()
+            held = self._book.notarizations
+            self._broadcast(finalizes, [held[vote.view] for vote in finalizes if vote.view in held])
             self._clock.await_finality(self._now, waiting=True)
 
     # -- proposing and checking -----------------------------------------------------------------------
 
     def _pursue(self) -> None:
         """Build, or have the proposal checked, as soon as the certificates that allow it are here."""
-        proposal = self._proposals.get(self.view)
+        proposal = self._proposals.of(self.view)
         wanted: Gap | None = None
         if not self._own.may_notarize(self.view):
             pass
@@ -274,15 +227,15 @@ class Simplex:
         elif proposal is not None and self._checking is None:
             wanted = self._pursue_check(proposal)
         if wanted is None:
-            self._asking.satisfied()
+            self._assistance.satisfied()
         else:
-            self._out += self._asking.ask(wanted, self._now, self._leader)
+            self._out += self._assistance.ask(wanted, self._now, self._leader)
 
     def _pursue_build(self) -> Gap | None:
         parent = self._book.parent_for(self.view)
         if isinstance(parent, Gap):
             return parent
-        self._build = Build(self.view, parent.block, parent.view, max(self._now, self._clock.build_us))
+        self._build = on.Build(self.view, parent.block, parent.view, max(self._now, self._clock.build_us))
         self._out.append(self._build)
         return None
 
@@ -291,12 +244,12 @@ class Simplex:
             wanted = self._book.ancestry(proposal)
         except Refused as refused:
             self._checking = proposal.digest
-            self._out.append(Misbehaved(proposal.proposer, f"proposal of view {proposal.view}: {refused.detail}"))
+            self._out.append(on.Misbehaved(proposal.proposer, f"proposal of view {proposal.view}: {refused.detail}"))
             self._give_up_if_healthy()
             return None
         if wanted is None:
             self._checking = proposal.digest
-            self._out.append(Check(proposal))
+            self._out.append(on.Check(proposal))
         return wanted
 
     def _give_up_if_healthy(self) -> None:
@@ -307,38 +260,34 @@ class Simplex:
         build = self._build
         if build is None or header.view != self.view or not self._own.may_notarize(self.view):
             return
-        assert (header.parent, header.parent_view, header.proposer) == (build.parent, build.parent_view, self._index)
+        if (header.parent, header.parent_view, header.proposer) != (build.parent, build.parent_view, self._index):
+            raise InvariantBroken(f"the block built for view {header.view} is not the one that was asked for")
         vote = self._own.notarize(self.view, header.digest)
-        self._proposals[self.view] = header
+        self._proposals.add(header)
         self._clock.proposal_came()
-        resume = Resume(VoteArrived(vote.signer, vote))
-        self._out.append(Persist(vote, (Propose(header, vote.signature), resume)))
+        resume = on.Resume(on.VoteArrived(vote.signer, vote))
+        self._out.append(on.Persist(vote, (on.Propose(header, vote.signature), resume)))
 
-    def _on_proposal(self, event: ProposalArrived) -> None:
+    def _on_proposal(self, event: on.ProposalArrived) -> None:
         header, leader = event.header, self._validators.leader(event.header.view)
-        if not self.view <= header.view <= self.view + PROPOSALS_AHEAD_MAX or leader == self._index:
+        if leader == self._index or not self._proposals.is_timely(header, self.view) or self._proposals.has(header):
             return
-        if (
-            header.chain_id != self._validators.chain_id
-            or header.proposer != leader
-            or header.parent_view >= header.view
-        ):
-            self._out.append(Misbehaved(event.sender, f"a proposal that cannot be one of view {header.view}"))
-            return
-        if header.view in self._proposals and self._proposals[header.view].digest == header.digest:
+        fault = self._proposals.fault(header)
+        if fault:
+            self._out.append(on.Misbehaved(event.sender, fault))
             return
         vote = Notarize(header.view, header.digest, leader, event.signature)
         known = self._votes.tally(header.view).vote_of(Kind.NOTARIZE, leader)
         counted = self._take(event.sender, vote)
         if not counted and (known is None or known.message(b"") != vote.message(b"")):
             return
-        self._proposals.setdefault(header.view, header)
+        self._proposals.add(header)
         if header.view == self.view:
             self._clock.proposal_came()
         if counted:
             self._count(vote)
 
-    def _on_checked(self, event: BlockChecked) -> None:
+    def _on_checked(self, event: on.BlockChecked) -> None:
         if event.block != self._checking:
             return
         if not event.valid:
@@ -350,13 +299,13 @@ class Simplex:
 
     def _on_vote(self, sender: int, vote: Vote) -> None:
         if vote.signer >= len(self._validators):
-            self._out.append(Misbehaved(sender, f"a vote of validator {vote.signer}, which does not exist"))
+            self._out.append(on.Misbehaved(sender, f"a vote of validator {vote.signer}, which does not exist"))
         elif vote.signer != self._index or sender == self._index:
             if self._take(sender, vote):
                 self._count(vote)
-            elif sender == vote.signer != self._index and self._is_decided(vote):
+            elif sender == vote.signer != self._index and self._book.settles(vote):
                 behind = isinstance(vote, Nullify) and vote.view + 1 < self.view
-                self._help(sender, vote.view, certainly=behind)
+                self._out += self._assistance.help(sender, vote.view, self.view, self._now, certainly=behind)
 
     def _take(self, sender: int, vote: Vote) -> bool:
         """Look at a vote: whether it was counted. Evidence, and what is not valid, is reported."""
@@ -365,12 +314,12 @@ class Simplex:
         if not self._is_in_window(vote):
             return False
         try:
-            taken = self._votes.take(vote, wanted=not self._is_decided(vote), own=sender == self._index)
+            taken = self._votes.take(vote, wanted=not self._book.settles(vote), own=sender == self._index)
         except Refused as refused:
-            self._out.append(Misbehaved(sender, f"{type(vote).__name__} of view {vote.view}: {refused}"))
+            self._out.append(on.Misbehaved(sender, f"{type(vote).__name__} of view {vote.view}: {refused}"))
             return False
         if isinstance(taken, Evidence):
-            self._out.append(Accuse(taken))
+            self._out.append(on.Accuse(taken))
             return False
         return taken
 
@@ -378,11 +327,6 @@ class Simplex:
         recent = vote.view + VIEWS_AHEAD_MAX >= self.view
         in_time = recent or (isinstance(vote, Finalize) and vote.view in self._book.notarizations)
         return self._book.final.view < vote.view <= self.view + VIEWS_AHEAD_MAX and in_time
-
-    def _is_decided(self, vote: Vote) -> bool:
-        if isinstance(vote, Finalize):
-            return vote.view <= self._book.final.view
-        return self._book.decided(vote.view)
 
     def _count(self, vote: Vote) -> None:
         tally = self._votes.tally(vote.view)
@@ -401,16 +345,16 @@ class Simplex:
         try:
             verify_certificate(certificate, self._validators, known)
         except Refused as refused:
-            self._out.append(Misbehaved(sender, f"{type(certificate).__name__}: {refused}"))
+            self._out.append(on.Misbehaved(sender, f"{type(certificate).__name__}: {refused}"))
             return
         self._hold(certificate)
 
     def _hold(self, certificate: Certificate) -> None:
         """Act on a verified certificate that tells something new."""
-        self._out.append(Persist(certificate))
-        self._add(certificate)
+        self._out.append(on.Persist(certificate))
+        self._book.add(certificate)
         if isinstance(certificate, Notarization):
-            self._out.append(Notarized(certificate))
+            self._out.append(on.Notarized(certificate))
             self._try_finalize(certificate.view)
         elif isinstance(certificate, Finalization):
             self._finalized(certificate)
@@ -422,17 +366,16 @@ class Simplex:
         if diverged is not None:
             self._out.append(diverged)
         if self._validators.leader(certificate.view) == self._index:
-            self._out.append(Broadcast(certificate))
-        self._out.append(Finalized(certificate))
-        self._moved_us = self._now
+            self._out.append(on.Broadcast(certificate))
+        self._out.append(on.Finalized(certificate))
         self._own.prune(certificate.view)
         self._roots.prune(certificate.view)
         self._votes.prune(certificate.view, self.view - VIEWS_AHEAD_MAX, self._book.notarizations)
-        self._clock.await_finality(self._now, waiting=bool(self._own.finalizes()))
+        self._clock.finalized(self._now, waiting=bool(self._own.finalizes()))
 
     # -- execution ------------------------------------------------------------------------------------
 
-    def _on_executed(self, event: BlockExecuted) -> None:
+    def _on_executed(self, event: on.BlockExecuted) -> None:
         header, roots = event.header, (event.state_root, event.event_root)
         late = self._roots.add(header, roots)
         self._try_finalize(header.view)
@@ -451,26 +394,3 @@ class Simplex:
         self._cast(self._own.finalize(view, executed.header.height, notarization.block, *executed.roots))
         if self._clock.finality_us is None:
             self._clock.await_finality(self._now, waiting=True)
-
-    # -- peers ----------------------------------------------------------------------------------------
-
-    def _on_request(self, event: CertificatesRequested) -> None:
-        if self._answering.allows(event.sender, self._now, self._clock.unit_us // 8):
-            self._send(event.sender, event.from_view, event.to_view)
-
-    def _on_progress(self, event: PeerProgress) -> None:
-        if event.view > self.view + 2:
-            self._out += self._asking.ask(gap(self.view, event.view), self._now, event.sender)
-        elif event.view < self.view or event.final_height < self._book.final_height:
-            self._help(event.sender, event.view, certainly=event.view + PROPOSALS_AHEAD_MAX < self.view)
-
-    def _help(self, peer: int, view: int, *, certainly: bool) -> None:
-        """Send what leads a peer in `view` here. A peer that is a little behind while we move is only slow."""
-        idle = self._now >= self._moved_us + self._clock.unit_us
-        if (certainly or idle) and self._helping.allows(peer, self._now, 4 * self._clock.unit_us):
-            self._send(peer, view, self.view)
-
-    def _send(self, peer: int, from_view: int, to_view: int) -> None:
-        certificates = self._book.between(from_view, to_view)
-        if certificates:
-            self._out.append(SendTo(peer, Certificates(certificates)))

@@ -4,6 +4,7 @@ Of each validator the first vote of each kind is kept. Every vote in here is ver
 """
 
 from enum import IntEnum
+from typing import Final
 
 from lockstep.wire.certificate import (
     Certificate,
@@ -25,6 +26,13 @@ class Kind(IntEnum):
     NULLIFY = 2
     FINALIZE = 3
 
+
+_RIVALS: Final = {
+    Kind.NOTARIZE: (Kind.NOTARIZE,),
+    Kind.NULLIFY: (Kind.FINALIZE,),
+    Kind.FINALIZE: (Kind.FINALIZE, Kind.NULLIFY),
+}
+"""Kinds of votes by one signer in one view that may contradict each other."""
 
 Statement = tuple[Kind, int, bytes, bytes, bytes]
 
@@ -53,7 +61,7 @@ class Tally:
 
     def contradicted(self, vote: Vote) -> Vote | None:
         """A vote by the same signer that no honest validator signs as well."""
-        for kind in Kind:
+        for kind in _RIVALS[statement(vote)[0]]:
             other = self._votes.get((kind, vote.signer))
             if other is not None and conflict(vote, other):
                 return other
@@ -90,7 +98,3 @@ class Tally:
             for said, group in self._groups.items()
             if said[0] is Kind.FINALIZE
         ]
-
-    def empty(self) -> bool:
-        """Whether nothing is in here."""
-        return not self._votes

@@ -20,6 +20,7 @@ class ViewClock:
         self._patience = max(PATIENCE_ROTATIONS * validators, PATIENCE_VIEWS_MIN)
         self.unit_us = delta_us
         self.entered_us = 0
+        self._moved_us = 0
         self.leader_us: int | None = None
         """t_l: the leader's proposal should be here."""
         self.advance_us: int | None = None
@@ -42,7 +43,7 @@ class ViewClock:
     def enter(self, now_us: int, views_since_final: int) -> None:
         """A view begins."""
         self.unit_us = self._delta_us << min(views_since_final // self._patience, DOUBLINGS_MAX)
-        self.entered_us = now_us
+        self.entered_us = self._moved_us = now_us
         self.leader_us = now_us + 2 * self.unit_us
         self.advance_us = now_us + 3 * self.unit_us
         self.retry_us = now_us + 4 * self.unit_us
@@ -66,6 +67,15 @@ class ViewClock:
     def await_finality(self, now_us: int, *, waiting: bool) -> None:
         """(Re)start or stop the timer over own finalize votes."""
         self.finality_us = now_us + 4 * self.unit_us if waiting else None
+
+    def finalized(self, now_us: int, *, waiting: bool) -> None:
+        """Something became final; `waiting` says whether own finalize votes are still out."""
+        self._moved_us = now_us
+        self.await_finality(now_us, waiting=waiting)
+
+    def is_idle(self, now_us: int) -> bool:
+        """Whether for a Delta no view began and nothing became final."""
+        return now_us >= self._moved_us + self.unit_us
 
     def deadline(self) -> int:
         """The earliest of them."""
