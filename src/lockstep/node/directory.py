@@ -6,22 +6,8 @@ validator does not vote further than that beyond its final height, hence every v
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from lockstep.base.limits import SPECULATIVE_DEPTH_MAX
-
-
-class AccountSource(Protocol):
-    """Something that can list the accounts of a committed state."""
-
-    def account_keys(self) -> list[bytes]:
-        """Public keys by account number."""
-
-    def account_opened(self) -> list[int]:
-        """Heights at which the accounts were opened (0 = genesis)."""
-
-    def account_sequences(self) -> list[int]:
-        """Next sequence numbers."""
 
 
 @dataclass(slots=True)

@@ -76,11 +76,13 @@ def decode_record(raw: bytes) -> Record:
     try:
         match raw[0]:
             case RecordKind.VOTE:
-                return _votes.decode(raw[1:])
+                vote: Vote = _votes.decode(raw[1:])
+                return vote
             case RecordKind.BLOCK:
                 return stored_block(_blocks.decode(raw[1:]))
             case RecordKind.CERTIFICATE:
-                return _certificates.decode(raw[1:])
+                certificate: Certificate = _certificates.decode(raw[1:])
+                return certificate
             case RecordKind.EVIDENCE:
                 return _evidence.decode(raw[1:])
             case kind:

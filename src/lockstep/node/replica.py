@@ -11,19 +11,18 @@ executed again up to the newest finalization in the log, own votes are given bac
 and never contradicts them.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lockstep.base.errors import Reason, Refused
 from lockstep.base.keys import PrivateKey
 from lockstep.consensus import interface as engine_
-from lockstep.consensus.simplex import Simplex, SimplexConfig
+from lockstep.consensus.config import SimplexConfig
+from lockstep.consensus.simplex import Simplex
 from lockstep.node.bodies import Bodies
 from lockstep.node.builder import Builder
 from lockstep.node.checks import check_bundles
 from lockstep.node.clients import Clients
 from lockstep.node.context import Context
-from lockstep.node.directory import Directory
 from lockstep.node.effects import Checkpoint, DropPeer, Effect, Reply, ServeChain, Severity
 from lockstep.node.events import (
     ClientAsked,
@@ -40,14 +39,15 @@ from lockstep.node.feed import Feed
 from lockstep.node.ordering import Ordering
 from lockstep.node.peers import Peers
 from lockstep.node.pipeline import BundleFate, Pipeline
-from lockstep.node.record import Record, StoredBlock
+from lockstep.node.record import StoredBlock
+from lockstep.node.recovery import Recovery, Restored, adopt
 from lockstep.node.serving import Serving
 from lockstep.node.status import Totals, status
 from lockstep.node.tree import Entry, Tree
 from lockstep.sync.catch_up import CatchUp, Proven
 from lockstep.wire.block import Header, decode_block, decode_header
 from lockstep.wire.bundle import Bundle
-from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification
+from lockstep.wire.certificate import Finalization, Notarization, Nullification
 from lockstep.wire.client import AskAccount, AskFate, AskStatus, PriceReport, Submit, SubmitReply, Subscribe
 from lockstep.wire.codec import encode
 from lockstep.wire.evidence import Evidence
@@ -68,25 +68,11 @@ from lockstep.wire.message import (
     Pong,
     Proposal,
 )
-from lockstep.wire.observation import Observation
 from lockstep.wire.validators import validator_set
-from lockstep.wire.vote import Finalize, Notarize, Nullify, Vote
+from lockstep.wire.vote import Finalize, Notarize, Nullify
 
 CHECKPOINT_COMMANDS = 4_000_000
 """A checkpoint is also due after this many commands, to bound how long a restart takes to execute them again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """What a world read back at start."""
-
-    header: Header
-    """The block whose state the executor holds (genesis, or the checkpoint's)."""
-    state_root: bytes
-    directory: Directory
-    observed_ms: dict[int, int]
-    records: Iterable[Record]
-    """The log from the checkpoint on, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,76 +104,16 @@ class Replica:
         self._catch_up = CatchUp(validators)
         self._builder = Builder(ctx, self._feed.latest, self._pending_evidence, self._want_parent, self._built)
         self._since_checkpoint = [0, 0]  # blocks, commands
-        votes, certificates = self._restore(restored.records)
+        recovery = Recovery(ctx, self._bodies, self._pipeline)
+        recovery.read(restored.records)
         engine = Simplex(
             validators, identity.index, identity.key, SimplexConfig(delta_ms=genesis.parameters.delta_ms),
-            self._restored_floor(certificates), votes, certificates,
+            recovery.floor(), recovery.votes, recovery.certificates,
         )  # fmt: skip
         self._ordering = Ordering(
             ctx, engine, self._bodies, self._pipeline, self._builder.begin, self._feed.is_verified
         )
-        self._restored_evidence()
-
-    # -- restart --------------------------------------------------------------------------------------
-
-    def _restore(self, records: Iterable[Record]) -> tuple[list[Vote], list[Certificate]]:
-        """Put the log's blocks into the tree; return own votes and certificates for the engine."""
-        votes: list[Vote] = []
-        certificates: list[Certificate] = []
-        self._logged_evidence: list[Evidence] = []
-        root = self._ctx.tree.root
-        for record in records:
-            match record:
-                case Notarize() | Nullify() | Finalize():
-                    votes.append(record)
-                case Notarization() | Nullification() | Finalization():
-                    certificates.append(record)
-                case Evidence():
-                    self._logged_evidence.append(record)
-                case StoredBlock():
-                    if record.block.header.height > root.height:
-                        self._restore_block(record)
-        return votes, certificates
-
-    def _restore_block(self, stored: StoredBlock) -> None:
-        entry = self._ctx.tree.entry(stored.block.header)
-        entry.block, entry.stored, entry.persisted = stored.block, stored, True
-
-    def _restored_floor(self, certificates: list[Certificate]) -> Header:
-        """The newest final block that the log holds whole, with its ancestors; its path is marked valid."""
-        finals = [c for c in certificates if isinstance(c, Finalization)]
-        for certificate in sorted(finals, key=lambda c: c.height, reverse=True):
-            path = self._ctx.tree.path(certificate.block)
-            if path and all(entry.block is not None for entry in path):
-                for entry in path:
-                    if entry.stored is not None:
-                        self._adopt(entry, entry.stored)
-                for other in finals:
-                    if other.height <= certificate.height and self._ctx.tree.get(other.block) is not None:
-                        self._pipeline.expect(other)
-                self._unsettle()
-                return path[-1].header
-        self._unsettle()
-        return self._ctx.tree.root
-
-    def _unsettle(self) -> None:
-        """Blocks of the log that are not proven final are checked again before anything is built on them."""
-        for entry in self._ctx.tree.entries():
-            if entry.valid is None and entry.stored is not None:
-                for bundle in entry.stored.bundles:
-                    self._bodies.keep(bundle)
-                entry.stored = None
-
-    def _adopt(self, entry: Entry, stored: StoredBlock) -> None:
-        """Take a block that is proven final: it needs no checks, only what its children need from it."""
-        entry.block, entry.stored, entry.valid = stored.block, stored, True
-        entry.sequences = {b.account: b.sequence + 1 for b in stored.bundles}
-        observations = [Observation(raw) for raw in stored.block.payload.observations]
-        entry.observed_ms = {o.validator: o.time_ms for o in observations}
-
-    def _restored_evidence(self) -> None:
-        for evidence in self._logged_evidence:
-            self._ordering.evidence[(evidence.signer, evidence.view)] = evidence
+        self._ordering.evidence.update(((e.signer, e.view), e) for e in recovery.evidence)
 
     # -- the interface --------------------------------------------------------------------------------
 
@@ -384,7 +310,7 @@ class Replica:
             entry = self._ctx.tree.entry(fetched.header)
             if not entry.valid:
                 block = decode_block(fetched.wire.header, fetched.wire.payload)
-                self._adopt(entry, StoredBlock(block, fetched.bundles))
+                adopt(entry, StoredBlock(block, fetched.bundles))
             self._bodies.forget(fetched.header.digest)
         self._pipeline.finalise(proven.finalization)
 

@@ -10,10 +10,12 @@ from lockstep.node import effects as effect_
 from lockstep.node.events import ClientAsked, Event, Executed, PeerConnected, PeerLost, PeerSaid, Tick
 from lockstep.node.executor import Executor
 from lockstep.node.record import StoredBlock, decode_record, encode_record
-from lockstep.node.replica import Identity, Replica, Restored
+from lockstep.node.recovery import Restored
+from lockstep.node.replica import Identity, Replica
 from lockstep.node.restore import directory_of, observed_of
 from lockstep.venue.venue import Venue
 from lockstep.wire.block import genesis_header
+from lockstep.wire.certificate import Finalization
 from lockstep.wire.client import ClientReply, ClientRequest
 from lockstep.wire.genesis import Genesis
 from lockstep.wire.message import BLOCKS_PER_CHAIN_MAX, Chain, ChainBlock, PeerMessage
@@ -51,10 +53,11 @@ class SimulatedNode:
         self.is_up = True
         header = genesis_header(self._genesis.chain_id, self._genesis.time_ms)
         venue = Venue(self._genesis)
-        self._executor = Executor(venue, header.digest, 0)
+        self.executor = Executor(venue, header.digest, 0)
         self._roots: dict[bytes, bytes] = {}
         records = [decode_record(raw) for raw in self.log]
-        restored = Restored(header, venue.ledger.root, directory_of(venue), observed_of(venue), records)
+        self._directory = directory_of(venue)
+        restored = Restored(header, venue.ledger.root, self._directory, observed_of(venue), records)
         self.replica = Replica(self._genesis, self._identity, restored, self._world.now_us)
         self._timer = 0
         self._persisting: deque[tuple[int, tuple[effect_.Effect, ...]]] = deque()
@@ -73,6 +76,10 @@ class SimulatedNode:
         for node in self._world.nodes:
             if node.is_up:
                 node.take(PeerLost(self.index))
+
+    def next_sequence(self, account: int) -> int:
+        """The account's next sequence, as of this node's final state."""
+        return self._directory.next_sequence(account)
 
     # -- events ---------------------------------------------------------------------------------------
 
@@ -127,11 +134,11 @@ class SimulatedNode:
             case effect_.Resume():
                 self._later(0, effect.event)
             case effect_.Execute():
-                execution = self._executor.execute(effect.stored, effect.observations)
+                execution = self.executor.execute(effect.stored, effect.observations)
                 self._roots[effect.stored.block.digest] = execution.state_root
                 self._later(EXECUTE_US, Executed(effect.stored.block.digest, execution))
             case effect_.Commit():
-                self._executor.commit(effect.block)
+                self.executor.commit(effect.block)
                 self.finals[effect.height] = (effect.block, self._roots.pop(effect.block))
                 self.commands_final += sum(1 for _ in effect.fates)
                 self._world.record(f"{self.index} final {effect.height} {effect.block.hex()}")
@@ -158,16 +165,14 @@ class SimulatedNode:
     def _serve_chain(self, effect: effect_.ServeChain) -> None:
         final = {digest: height for height, (digest, _) in self.finals.items()}
         blocks: dict[int, ChainBlock] = {}
-        certificates = {}
+        certificates: dict[int, Finalization] = {}
         for record in map(decode_record, self.log):
             if isinstance(record, StoredBlock) and record.block.digest in final:
                 blocks[record.block.header.height] = record.to_wire()
-            elif hasattr(record, "state_root") and hasattr(record, "signers"):
+            elif isinstance(record, Finalization):
                 certificates[record.height] = record
         last = min(effect.final_height, effect.from_height + BLOCKS_PER_CHAIN_MAX - 1)
         heights = range(effect.from_height, last + 1)
         certified = [h for h in heights if h in certificates]
         chain = Chain(tuple(blocks[h] for h in heights), certificates[certified[-1]] if certified else None)
         self._world.transmit(self.index, effect.peer, chain)
-
-

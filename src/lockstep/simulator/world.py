@@ -76,8 +76,8 @@ class World:
     def transmit(self, source: int, target: int, message: PeerMessage) -> None:
         """Put an encoded message on the simulated wire; it is decoded, so checked, where it arrives."""
         raw = encode_message(message)
+        incarnation = self.nodes[target].incarnation
         for delay_us in self.network.deliveries(source, target, self.now_us):
-            incarnation = self.nodes[target].incarnation
             self.after(delay_us, lambda: self._deliver(source, target, incarnation, raw))
 
     def _deliver(self, source: int, target: int, incarnation: int, raw: bytes) -> None:
