@@ -12,7 +12,8 @@ import mmap
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from lockstep.ledger.kernel import copy_chunk, kernel
 
 CHUNK_BYTES: Final = 1024
 CHUNK_WORDS: Final = CHUNK_BYTES // 8
@@ -46,7 +47,7 @@ class Undo(NamedTuple):
     """(1,) int64."""
 
 
-@njit(cache=True, nogil=True, inline="never")
+@kernel
 def touch(table: Table, undo: Undo, row: int) -> None:
     """Announce a write to `row`. The caller has made sure that `undo` has room (see `room`)."""
     chunk = row >> table.shape[1]
@@ -56,11 +57,11 @@ def touch(table: Table, undo: Undo, row: int) -> None:
     at = undo.used[0]
     undo.places[at, 0] = table.shape[0]
     undo.places[at, 1] = chunk
-    undo.images[at, :] = table.words[chunk, :]
+    copy_chunk(undo.images, at, table.words, chunk)
     undo.used[0] = at + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def room(undo: Undo) -> int:
     """How many more chunks the epoch's undo can hold. Kernels check it between commands, never during one."""
     free: int = len(undo.places) - undo.used[0]

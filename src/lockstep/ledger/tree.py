@@ -4,36 +4,28 @@ Level 0 of a table's tree holds the chaining values of its chunks; each further 
 last node moves up unchanged, which is exactly BLAKE3's tree for any number of chunks. Inner nodes are stored
 without the ROOT flag, for a table may grow beyond them; the table's hash is a separate value.
 
-`mark_stale` queues a chunk; `refresh` re-hashes the queued chunks and each of their ancestors once. Lane groups
-mix the chunks and nodes of all tables, so that a dozen small tables cost no more than one. The queue is turned, in
-place, from a list of chunks to a list of their parents, and so on up; stamps say what is already listed.
+`mark_stale` notes a chunk in a bitmap; `refresh` hashes the noted chunks and each of their ancestors once. The
+bitmap yields the chunks in ascending order, so memory is read forwards, and siblings stand side by side when the
+list of nodes becomes, in place, the list of their parents. Lane groups mix the chunks and nodes of all tables, so
+that a dozen small tables cost no more than one.
 """
 
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from lockstep.ledger.blake3 import (
-    BLOCK_BYTES,
-    CHUNK_BLOCKS,
-    CHUNK_END,
-    CHUNK_START,
-    CHUNK_U32,
-    JOBS_MAX,
-    PARENT,
-    ROOT,
-    VALUE_U32,
-    Lanes,
-    add_job,
-    new_lanes,
-    run_jobs,
-    run_partial,
-)
-from lockstep.ledger.compress import LANES
+from lockstep.ledger.blake3 import add_job, hash_chunks, hash_parents, new_jobs
+from lockstep.ledger.constants import BLOCK_BYTES, CHUNK_END, JOBS_MAX, PARENT, ROOT, VALUE_WORDS
+from lockstep.ledger.kernel import kernel
 from lockstep.ledger.table import CHUNK_BYTES, page_aligned
 
-STAMP_MAX: Final = (1 << 32) - 1
+CHUNK_U32: Final = CHUNK_BYTES // 4
+BITS: Final = 32
+"""Bits used of a word of the bitmap."""
+_FIRST_BIT: Final = np.zeros(BITS, np.int64)
+_DE_BRUIJN: Final = 0x077C_B531
+for _bit in range(BITS):
+    _FIRST_BIT[(_DE_BRUIJN << _bit & 0xFFFF_FFFF) >> 27] = _bit
 
 
 class Trees(NamedTuple):
@@ -45,23 +37,24 @@ class Trees(NamedTuple):
     """(T + 1, levels) int64: first node of each table's levels; in row T, first the node number of table 0's hash."""
     start: np.ndarray[Any, Any]
     """(T,) int64: first word of each table in the state's memory (uint32 words)."""
-    stamp: np.ndarray[Any, Any]
-    """(nodes,) uint32: the refresh that last listed the node."""
-    refreshes: np.ndarray[Any, Any]
-    """(1,) uint32: the number of the coming refresh, from 1."""
-    queue: np.ndarray[Any, Any]
-    """(chunks, 2) int32: table and chunk (or node) still to be hashed."""
-    queued: np.ndarray[Any, Any]
-    """(1,) int64."""
+    stale: np.ndarray[Any, Any]
+    """(words,) int64: bitmap of the chunks to be hashed, 32 a word; a table begins at a multiple of 32 words."""
+    summary: np.ndarray[Any, Any]
+    """(words / 32,) int64: a bitmap of the words of `stale` that are not zero."""
+    bits: np.ndarray[Any, Any]
+    """(T + 1,) int64: first word of each table in `stale`, and the end."""
+    listed: np.ndarray[Any, Any]
+    """(chunks, 2) int32: table and node in work, in ascending order."""
     used: np.ndarray[Any, Any]
     """(T,) int64: used bytes of each table as of the last refresh."""
     size: np.ndarray[Any, Any]
     """(T,) int64: nodes of each table on the level in work."""
-    lanes: Lanes
+    jobs: np.ndarray[Any, Any]
+    """Working memory: see `blake3`."""
 
 
 def new_trees(capacity_chunks: list[int], start_words: list[int]) -> Trees:
-    """Trees for tables of these capacities, all of them empty. `start_words` says where each table lies."""
+    """Trees for tables of these capacities, never hashed yet. `start_words` says where each table lies in memory."""
     tables = len(capacity_chunks)
     levels = max(max(c - 1, 0).bit_length() for c in capacity_chunks) + 1
     base = np.zeros((tables + 1, levels), np.int64)
@@ -71,190 +64,177 @@ def new_trees(capacity_chunks: list[int], start_words: list[int]) -> Trees:
             base[table, level] = nodes
             nodes += -(-chunks // (1 << level))
     base[tables, 0] = nodes
-    trees = Trees(
-        values=page_aligned((nodes + tables) * 4 * VALUE_U32).view(np.uint32),
+    bits = np.cumsum([0, *(-(-chunks // BITS**2) * BITS for chunks in capacity_chunks)], dtype=np.int64)
+    return Trees(
+        values=page_aligned((nodes + tables) * 4 * VALUE_WORDS).view(np.uint32),
         base=base,
         start=np.array(start_words, np.int64),
-        stamp=page_aligned(4 * nodes).view(np.uint32),
-        refreshes=np.ones(1, np.uint32),
-        queue=page_aligned(8 * sum(capacity_chunks)).view(np.int32).reshape(-1, 2),
-        queued=np.zeros(1, np.int64),
+        stale=np.zeros(bits[-1], np.int64),
+        summary=np.zeros(bits[-1] // BITS, np.int64),
+        bits=bits,
+        listed=page_aligned(8 * sum(capacity_chunks)).view(np.int32).reshape(-1, 2),
         used=np.full(tables, -1, np.int64),
         size=np.zeros(tables, np.int64),
-        lanes=new_lanes(),
+        jobs=new_jobs(),
     )
-    refresh(trees, np.zeros(CHUNK_U32, np.uint32), np.zeros(tables, np.int64))
-    return trees
 
 
 def table_hashes(trees: Trees) -> bytes:
     """The tables' hashes as of the last refresh, 32 bytes each, one after the other."""
     first, tables = int(trees.base[-1, 0]), len(trees.used)
-    return trees.values[first * VALUE_U32 : (first + tables) * VALUE_U32].tobytes()
+    return trees.values[first * VALUE_WORDS : (first + tables) * VALUE_WORDS].tobytes()
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def mark_stale(trees: Trees, table: int, chunk: int) -> None:
-    """Queue a chunk for the next refresh, once."""
-    node = trees.base[table, 0] + chunk
-    if trees.stamp[node] == trees.refreshes[0]:
-        return
-    trees.stamp[node] = trees.refreshes[0]
-    at = trees.queued[0]
-    trees.queue[at, 0] = table
-    trees.queue[at, 1] = chunk
-    trees.queued[0] = at + 1
+    """Have a chunk hashed at the next refresh."""
+    word = trees.bits[table] + chunk // BITS
+    trees.stale[word] |= 1 << (chunk % BITS)
+    trees.summary[word // BITS] |= 1 << (word % BITS)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def mark_places_stale(trees: Trees, places: Any, used: int) -> None:
-    """Queue the first `used` of an undo segment's places."""
+    """Have the first `used` of an undo segment's places hashed at the next refresh."""
     for i in range(used):
-        mark_stale(trees, places[i, 0], places[i, 1])
+        mark_stale(trees, int(places[i, 0]), int(places[i, 1]))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def refresh(trees: Trees, words: Any, used: Any) -> int:
     """Bring nodes and table hashes up to date with `words`, of which table t uses `used[t]` bytes.
 
-    Returns -1, or the number of a table that has a queued chunk with bytes other than zero beyond the used ones.
+    Returns -1, or the number of a table that has a stale chunk with bytes other than zero beyond the used ones.
     """
-    fault = -1
     for table in range(len(used)):
-        _queue_resized(trees, table, used[table])
-        trees.used[table] = used[table]
+        _mark_resized(trees, table, used[table])
         trees.size[table] = _chunks(used[table])
-    full, partial, fault = _hash_full_chunks(trees, words)
-    count = full + partial
-    _hash_partial_chunks(trees, words, full, count)
+    listed = _list_stale(trees)
+    fault = _zero_beyond(trees, words, listed)
+    listed = _hash_leaves(trees, words, listed)
     level = 0
-    while count > 0:
-        count = _climb(trees, level, count)
+    while listed > 0:
+        listed = _climb(trees, level, listed)
         level += 1
         for table in range(len(used)):
             trees.size[table] = (trees.size[table] + 1) >> 1
-    trees.queued[0] = 0
-    if trees.refreshes[0] == STAMP_MAX:
-        trees.stamp[:] = 0
-        trees.refreshes[0] = 0
-    trees.refreshes[0] += 1
     return fault
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _chunks(used: int) -> int:
     return (used + CHUNK_BYTES - 1) // CHUNK_BYTES
 
 
-@njit(cache=True, nogil=True)
-def _queue_resized(trees: Trees, table: int, used: int) -> None:
+@kernel
+def _mark_resized(trees: Trees, table: int, used: int) -> None:
     """A table that grew or shrank: the chunks that grew, and the last one, whose ancestors' shape has changed."""
     if trees.used[table] == used:
         return
     chunks = _chunks(used)
     for chunk in range(max(trees.used[table], 0) // CHUNK_BYTES, chunks):
         mark_stale(trees, table, chunk)
-    if chunks > 0:
-        mark_stale(trees, table, chunks - 1)
-        return
-    for i in range(BLOCK_BYTES // 4):
-        trees.lanes.partial[i] = 0
-    add_job(trees.lanes, 0, 0, (trees.base[-1, 0] + table) * VALUE_U32, 0, ROOT)
-    run_partial(trees.values, trees.lanes, 1)
+    mark_stale(trees, table, max(chunks - 1, 0))
+    trees.used[table] = used
 
 
-@njit(cache=True, nogil=True)
-def _zero_beyond(words: Any, start: int, used: int) -> bool:
-    """Whether the chunk at word `start` is all zero from byte `used` on."""
-    whole = (used + 3) // 4
-    if used % 4 and words[start + whole - 1] >> (8 * (used % 4)):
-        return False
-    rest = np.uint32(0)
-    for i in range(whole, CHUNK_U32):
-        rest |= words[start + i]
-    return bool(rest == 0)
+@kernel
+def _list_stale(trees: Trees) -> int:
+    """Turn the bitmap into a list, in ascending order; its length."""
+    listed = 0
+    for table in range(len(trees.used)):
+        first = trees.bits[table]
+        for group in range(first // BITS, trees.bits[table + 1] // BITS):
+            busy = int(trees.summary[group])
+            trees.summary[group] = 0
+            while busy:
+                word = group * BITS + _first_bit(busy)
+                busy &= busy - 1
+                chunks = int(trees.stale[word])
+                trees.stale[word] = 0
+                while chunks:
+                    trees.listed[listed, 0] = table
+                    trees.listed[listed, 1] = (word - first) * BITS + _first_bit(chunks)
+                    listed += 1
+                    chunks &= chunks - 1
+    return listed
 
 
-@njit(cache=True, nogil=True)
-def _hash_full_chunks(trees: Trees, words: Any) -> tuple[int, int, int]:
-    """Hash the queued full chunks; (chunks hashed, chunks left for `_hash_partial_chunks`, fault or -1).
+@kernel
+def _first_bit(word: int) -> int:
+    """Number of the lowest bit set: De Bruijn's multiplication, as no bit-scan is at hand."""
+    return int(_FIRST_BIT[((word & -word) * _DE_BRUIJN & 0xFFFFFFFF) >> 27])
 
-    Both kinds end up at the head of the queue, in that order. A lone chunk counts as partial, because its table's
-    hash is the chunk's own value with the ROOT flag. Chunks that a table has shed are only checked to be zero.
+
+@kernel
+def _zero_beyond(trees: Trees, words: Any, listed: int) -> int:
+    """-1, or a table of which a stale chunk is not zero beyond the used bytes."""
+    for at in range(listed):
+        table, chunk = int(trees.listed[at, 0]), int(trees.listed[at, 1])
+        used = trees.used[table] - chunk * CHUNK_BYTES
+        if used >= CHUNK_BYTES:
+            continue
+        start, used = trees.start[table] + chunk * CHUNK_U32, max(used, 0)
+        rest = int(words[start + used // 4]) >> (8 * (used % 4))
+        for i in range(used // 4 + 1, CHUNK_U32):
+            rest |= words[start + i]
+        if rest:
+            return table
+    return -1
+
+
+@kernel
+def _hash_leaves(trees: Trees, words: Any, listed: int) -> int:
+    """Hash the listed chunks, and drop from the list those that a table has shed; how many are left.
+
+    The hash of a table with one chunk or none is that chunk's own value with the ROOT flag. (A last chunk that is
+    not full needs no padding, for the bytes beyond the used ones are zero.)
     """
-    full, partial, fault, jobs = 0, 0, -1, 0
-    for at in range(trees.queued[0]):
-        table, chunk = int(trees.queue[at, 0]), int(trees.queue[at, 1])
-        start = trees.start[table] + chunk * CHUNK_U32
-        left = trees.used[table] - chunk * CHUNK_BYTES
-        if left < CHUNK_BYTES and not _zero_beyond(words, start, max(left, 0)):
-            fault = table
-        if left <= 0:
-            continue
-        # Keep partial ones behind the full ones: the first partial gives way to a new full one.
-        head = full + partial
-        if left < CHUNK_BYTES or trees.size[table] == 1:
-            trees.queue[head, 0], trees.queue[head, 1] = table, chunk
-            partial += 1
-            continue
-        trees.queue[head, 0], trees.queue[head, 1] = trees.queue[full, 0], trees.queue[full, 1]
-        trees.queue[full, 0], trees.queue[full, 1] = table, chunk
-        full += 1
-        jobs = add_job(trees.lanes, jobs, start, (trees.base[table, 0] + chunk) * VALUE_U32, chunk, 0)
-        if jobs == JOBS_MAX:
-            run_jobs(words, trees.values, trees.lanes, jobs, CHUNK_BLOCKS, CHUNK_START, CHUNK_END)
-            jobs = 0
-    run_jobs(words, trees.values, trees.lanes, jobs, CHUNK_BLOCKS, CHUNK_START, CHUNK_END)
-    return full, partial, fault
-
-
-@njit(cache=True, nogil=True)
-def _hash_partial_chunks(trees: Trees, words: Any, first: int, end: int) -> None:
-    """Hash the chunks at places `first` … `end` of the queue: partial ones, and those alone in their table."""
-    jobs = 0
-    for at in range(first, end):
-        table, chunk = int(trees.queue[at, 0]), int(trees.queue[at, 1])
+    left, jobs = 0, 0
+    for at in range(listed):
+        table, chunk = int(trees.listed[at, 0]), int(trees.listed[at, 1])
+        source = trees.start[table] + chunk * CHUNK_U32
         length = min(trees.used[table] - chunk * CHUNK_BYTES, CHUNK_BYTES)
-        node = trees.base[table, 0] + chunk
-        for final in range(2 if trees.size[table] == 1 else 1):
-            start = trees.start[table] + chunk * CHUNK_U32
-            for i in range(CHUNK_U32):
-                trees.lanes.partial[jobs * CHUNK_U32 + i] = words[start + i]
-            to = trees.base[-1, 0] + table if final else node
-            jobs = add_job(trees.lanes, jobs, length, to * VALUE_U32, chunk, ROOT if final else 0)
-            if jobs == LANES:
-                run_partial(trees.values, trees.lanes, jobs)
-                jobs = 0
-    if jobs:
-        run_partial(trees.values, trees.lanes, jobs)
+        if trees.size[table] <= 1 and chunk == 0:
+            target = (trees.base[-1, 0] + table) * VALUE_WORDS
+            jobs = add_job(trees.jobs, jobs, source, target, 0, length, CHUNK_END | ROOT)
+        if length > 0:
+            target = (trees.base[table, 0] + chunk) * VALUE_WORDS
+            jobs = add_job(trees.jobs, jobs, source, target, chunk, length, CHUNK_END)
+            trees.listed[left, 0], trees.listed[left, 1] = table, chunk
+            left += 1
+        if jobs >= JOBS_MAX - 1:
+            hash_chunks(words, trees.values, trees.jobs, jobs)
+            jobs = 0
+    hash_chunks(words, trees.values, trees.jobs, jobs)
+    return left
 
 
-@njit(cache=True, nogil=True)
-def _climb(trees: Trees, level: int, count: int) -> int:
-    """Hash the parents of the `count` listed nodes of `level`, and list them instead; how many there are."""
-    values, listed, jobs = trees.values, 0, 0
-    for at in range(count):
-        table, node = int(trees.queue[at, 0]), int(trees.queue[at, 1])
+@kernel
+def _climb(trees: Trees, level: int, listed: int) -> int:
+    """Hash the parents of the `listed` nodes of `level`, and list them instead; how many there are."""
+    values, parents, jobs = trees.values, 0, 0
+    for at in range(listed):
+        table, parent = int(trees.listed[at, 0]), int(trees.listed[at, 1]) >> 1
         size = trees.size[table]
         if size == 1:
             continue
-        parent = node >> 1
-        child = (trees.base[table, level] + 2 * parent) * VALUE_U32
-        to = trees.base[table, level + 1] + parent
-        if trees.stamp[to] == trees.refreshes[0]:
+        if parents and trees.listed[parents - 1, 1] == parent and trees.listed[parents - 1, 0] == table:
             continue
-        trees.stamp[to] = trees.refreshes[0]
-        trees.queue[listed, 0], trees.queue[listed, 1] = table, parent
-        listed += 1
+        trees.listed[parents, 0], trees.listed[parents, 1] = table, parent
+        parents += 1
+        node = trees.base[table, level + 1] + parent
+        child = (trees.base[table, level] + 2 * parent) * VALUE_WORDS
         if 2 * parent + 1 == size:
-            for i in range(VALUE_U32):
-                values[to * VALUE_U32 + i] = values[child + i]
+            for i in range(VALUE_WORDS):
+                values[node * VALUE_WORDS + i] = values[child + i]
             continue
-        jobs = add_job(trees.lanes, jobs, child, to * VALUE_U32, 0, PARENT)
+        jobs = add_job(trees.jobs, jobs, child, node * VALUE_WORDS, 0, BLOCK_BYTES, PARENT)
         if size == 2:
-            jobs = add_job(trees.lanes, jobs, child, (trees.base[-1, 0] + table) * VALUE_U32, 0, PARENT | ROOT)
+            target = (trees.base[-1, 0] + table) * VALUE_WORDS
+            jobs = add_job(trees.jobs, jobs, child, target, 0, BLOCK_BYTES, PARENT | ROOT)
         if jobs >= JOBS_MAX - 1:
-            run_jobs(values, values, trees.lanes, jobs, 1, 0, 0)
+            hash_parents(values, trees.jobs, jobs)
             jobs = 0
-    run_jobs(values, values, trees.lanes, jobs, 1, 0, 0)
-    return listed
+    hash_parents(values, trees.jobs, jobs)
+    return parents

@@ -3,8 +3,8 @@
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 
+from lockstep.ledger.kernel import copy_chunk, kernel
 from lockstep.ledger.table import CHUNK_WORDS, Undo, page_aligned
 
 SEGMENT_CHUNKS: Final = 4096
@@ -22,14 +22,14 @@ def new_undo(chunks: int) -> Undo:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def restore(memory: Any, first: Any, undo: Undo) -> None:
     """Put every pre-image back. `memory` is the whole state, (chunks, 128) uint64; `first` (T,) each table's start."""
     for i in range(undo.used[0]):
-        memory[first[undo.places[i, 0]] + undo.places[i, 1], :] = undo.images[i, :]
+        copy_chunk(memory, first[undo.places[i, 0]] + undo.places[i, 1], undo.images, i)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def note_changed(slot: Any, changed: Any, count: int, first: Any, undo: Undo) -> int:
     """Add a segment's chunks to the `count` ones in `changed`, each once: `slot` is its place there plus one."""
     for i in range(undo.used[0]):
@@ -41,18 +41,18 @@ def note_changed(slot: Any, changed: Any, count: int, first: Any, undo: Undo) ->
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def gather(memory: Any, chunks: Any, slot: Any, out: Any) -> None:
     """Copy `chunks` of `memory` to `out`; afterwards `slot` of each is its place in `out` plus one."""
     for i in range(len(chunks)):
-        out[i, :] = memory[chunks[i], :]
+        copy_chunk(out, i, memory, chunks[i])
         slot[chunks[i]] = i + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def overlay(out: Any, slot: Any, first: Any, undo: Undo) -> None:
     """Replace gathered chunks by their pre-images. From the newest epoch to the oldest, the oldest image stays."""
     for i in range(undo.used[0]):
         place = slot[first[undo.places[i, 0]] + undo.places[i, 1]]
         if place:
-            out[place - 1, :] = undo.images[i, :]
+            copy_chunk(out, place - 1, undo.images, i)
