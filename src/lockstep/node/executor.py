@@ -58,7 +58,7 @@ class Executor:
 
 def join(bundles: tuple[Bundle, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Concatenate bundles' commands: ((n,) COMMAND rows, (bundles,) BUNDLE_SPAN rows)."""
-    commands = np.concatenate([b.commands for b in bundles]) if bundles else np.empty(0, COMMAND)
+    commands = np.frombuffer(b"".join([bundle.command_bytes for bundle in bundles]), COMMAND)
     spans = np.zeros(len(bundles), BUNDLE_SPAN)
     if bundles:
         counts = np.fromiter((b.count for b in bundles), np.int64, len(bundles))

@@ -66,6 +66,11 @@ class Bundle:
         """(count,) COMMAND rows, read-only, sharing memory with `raw`."""
         return np.frombuffer(self.raw, dtype=COMMAND, count=self.count, offset=HEADER.size)
 
+    @property
+    def command_bytes(self) -> memoryview:
+        """The same rows as bytes, for joining many bundles."""
+        return memoryview(self.raw)[HEADER.size : -SIGNATURE_BYTES]
+
     def signed_by(self, public_key: bytes) -> bool:
         """Whether the signature is valid under `public_key`."""
         body = memoryview(self.raw)[:-SIGNATURE_BYTES]
