@@ -40,7 +40,6 @@ def test_selects_consecutive_sequences_only() -> None:
     put(pool, bundle(1, 0), bundle(1, 1), bundle(1, 3))
     assert [b.sequence for b in pool.select(lambda account: 0, 1, 10)] == [0, 1]
     assert [b.sequence for b in pool.select(lambda account: 2, 1, 10)] == []
-    assert not pool.has_ready(lambda account: 2, 1)
     put(pool, bundle(1, 2))
     assert [b.sequence for b in pool.select(lambda account: 2, 1, 10)] == [2, 3]
 

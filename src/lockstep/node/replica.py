@@ -71,7 +71,7 @@ from lockstep.wire.message import (
 from lockstep.wire.validators import validator_set
 from lockstep.wire.vote import Finalize, Notarize, Nullify
 
-CHECKPOINT_COMMANDS = 4_000_000
+CHECKPOINT_COMMANDS = 2_000_000
 """A checkpoint is also due after this many commands, to bound how long a restart takes to execute them again."""
 
 

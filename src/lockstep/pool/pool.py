@@ -127,11 +127,3 @@ class Pool:
         for account in served:  # to the back of the queue
             self._by_account[account] = self._by_account.pop(account)
         return chosen
-
-    def has_ready(self, next_sequence: NextSequence, height: int) -> bool:
-        """Whether `select` would find anything."""
-        for account, pending in self._by_account.items():
-            bundle = pending.get(next_sequence(account))
-            if bundle is not None and bundle.valid_until >= height:
-                return True
-        return False
