@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from tests.support.small_network import PRICE, Trader, keep_reporting, orders, small_world
 
 from lockstep.node.effects import Severity
 from lockstep.simulator.world import World
 from lockstep.wire.client import AskFate, Fate, Submit, SubmitReply
 from lockstep.wire.command import Side
+from tests.support.small_network import PRICE, Trader, keep_reporting, orders, small_world
 
 SECOND = 1_000_000
 
