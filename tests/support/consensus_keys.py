@@ -56,10 +56,10 @@ def validators_of(keys: Sequence[PrivateKey], stakes: Sequence[int] | None = Non
     return ValidatorSet(CHAIN, tuple(key.public for key in keys), tuple(stakes or [1] * len(keys)))
 
 
-def child(parent: Header, view: int, validators: int, salt: int = 0) -> Header:
+def child(parent: Header, view: int, validators: int, salt: int = 0, commands: int = 0) -> Header:
     """A header of `view` on `parent`; different salts give different blocks."""
     return Header(
-        CHAIN, parent.height + 1, view, parent.view, salt, view % validators, 0, 0, parent.digest, bytes(32)
+        CHAIN, parent.height + 1, view, parent.view, salt, view % validators, 0, commands, parent.digest, bytes(32)
     )
 
 

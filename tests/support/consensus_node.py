@@ -86,10 +86,9 @@ class Node:
         for effect in effects:
             self.carry_one(effect)
         deadline = self.engine.deadline()
-        assert deadline is None or deadline > self.world.now, "a deadline that has passed would spin"
         if deadline is not None and (self.tick_at is None or deadline < self.tick_at):
             self.tick_at = deadline
-            self.later(deadline - self.world.now, self.tick)
+            self.later(max(0, deadline - self.world.now), self.tick)
 
     def carry_one(self, effect: on.Effect) -> None:
         match effect:
@@ -131,6 +130,8 @@ class Node:
         """The timer fired; it may have moved meanwhile."""
         self.tick_at = None
         self.step(on.Tick())
+        deadline = self.engine.deadline()
+        assert deadline is None or deadline > self.world.now, "a deadline that has passed would spin"
 
     def later(self, delay_us: int, action: object) -> None:
         """Do something later, unless this node crashes before."""
@@ -185,7 +186,7 @@ class Node:
         self.answer_checks()
         self.answer_build()
         certified = max((target.height for target in self.targets), default=0)
-        limit = max(certified, self.final.height + SPECULATIVE_DEPTH_MAX)
+        limit = max(certified, self.final.height + SPECULATIVE_DEPTH_MAX + self.world.empty_depth)
         for header in list(self.headers.values()):
             ready = header.digest not in self.roots and header.digest not in self.executing
             if ready and header.parent in self.roots and header.height <= limit:
@@ -193,10 +194,17 @@ class Node:
                 self.later(self.world.execute_us(), lambda header=header: self.executed(header))
         self.finalise()
 
+    def within_depth(self, header: Header) -> bool:
+        """Whether to vote for, or propose, a block this far above the final height: beyond the speculative depth
+        only if it is empty. Blocks that were notarized while too many gave up on their views can become final only
+        through a descendant, so the chain must be able to grow, however cheaply."""
+        extra = 0 if header.commands else self.world.empty_depth
+        return header.height <= self.final.height + SPECULATIVE_DEPTH_MAX + extra
+
     def answer_checks(self) -> None:
         for header in list(self.checks):
             parent = self.headers.get(header.parent)
-            if parent is None or header.height > self.final.height + SPECULATIVE_DEPTH_MAX:
+            if parent is None or not self.within_depth(header):
                 continue
             self.checks.remove(header)
             valid = header.height == parent.height + 1 and header.parent_view == parent.view
@@ -208,10 +216,13 @@ class Node:
     def answer_build(self) -> None:
         build = self.building
         parent = None if build is None else self.headers.get(build.parent)
-        if build is None or parent is None or parent.height + 1 > self.final.height + SPECULATIVE_DEPTH_MAX:
+        if build is None or parent is None:
+            return
+        full = parent.height + 1 <= self.final.height + SPECULATIVE_DEPTH_MAX
+        header = child(parent, build.view, len(self.world.keys), commands=int(full))
+        if not self.within_depth(header):
             return
         self.building = None
-        header = child(parent, build.view, len(self.world.keys))
         self.headers[header.digest] = header
         self.world.blocks[header.digest] = header
         self.later(self.world.check_us(), lambda: self.step(on.BlockBuilt(header)))

@@ -66,7 +66,7 @@ class World:
     def __init__(
         self, count: int, seed: int, *, faults: Faults | None = None, delta_ms: int = 25,
         byzantine: dict[int, type[Node]] | None = None, wrong_roots: dict[int, bytes] | None = None,
-        keys: list[PrivateKey] | None = None, stakes: Sequence[int] | None = None,
+        keys: list[PrivateKey] | None = None, stakes: Sequence[int] | None = None, empty_depth: int = 64,
     ) -> None:  # fmt: skip
         self.random = random.Random(seed)
         self.keys = keys or fake_keys(count)
@@ -74,6 +74,8 @@ class World:
         self.config = SimplexConfig(delta_ms=delta_ms)
         self.faults = faults or Faults()
         self.wrong_roots = wrong_roots or {}
+        self.empty_depth = empty_depth
+        """How many empty blocks may stand above the speculative depth."""
         self.now = 0
         self.oracle = Oracle(sorted(byzantine or {}))
         self.blocks: dict[bytes, Header] = {}

@@ -32,6 +32,8 @@ class OwnVotes:
         self.closed_view = closed_view
         self._votes: dict[int, list[Vote]] = {}
         self._finalizes: dict[int, Finalize] = {}
+        self._pending: list[Vote] = []
+        """Signed, but not known to be durable: they bind this validator, and must not leave yet."""
 
     def restore(self, votes: Iterable[Vote], final_view: int) -> None:
         """Take back votes that were made durable; raises `InvariantBroken` when they contradict each other."""
@@ -105,7 +107,12 @@ class OwnVotes:
 
     def _remembered(self, vote: V) -> V:
         self._remember(vote)
+        self._pending.append(vote)
         return vote
+
+    def durable(self, vote: Vote) -> None:
+        """This vote is on the disk: from now on it may be said again."""
+        self._pending = [other for other in self._pending if other != vote]
 
     def _remember(self, vote: Vote) -> None:
         if vote.view <= self.closed_view:
@@ -130,18 +137,24 @@ class OwnVotes:
         self.closed_view = max(self.closed_view, final_view)
         self._votes = {v: votes for v, votes in self._votes.items() if v > final_view}
         self._finalizes = {v: vote for v, vote in self._finalizes.items() if v > final_view}
+        self._pending = [vote for vote in self._pending if vote.view > final_view]
 
     def undecided(self, decided: Callable[[int], bool]) -> list[Vote]:
-        """Own notarize and nullify votes in views that are not decided, newest 64, oldest first."""
+        """Own durable notarize and nullify votes in views that are not decided, newest 64, oldest first."""
         votes: list[Vote] = [
             vote
             for view in sorted(self._votes)
             if not decided(view)
             for vote in self._votes[view]
-            if not isinstance(vote, Finalize)
+            if not isinstance(vote, Finalize) and vote not in self._pending
         ]
         return votes[-RESENT_VOTES_MAX:]
 
     def finalizes(self) -> list[Finalize]:
-        """Own finalize votes for blocks that are not final yet, newest 64, oldest first."""
-        return [self._finalizes[view] for view in sorted(self._finalizes)]
+        """Own durable finalize votes for blocks that are not final yet, newest 64, oldest first."""
+        votes = [self._finalizes[view] for view in sorted(self._finalizes)]
+        return [vote for vote in votes if vote not in self._pending]
+
+    def awaits_finality(self) -> bool:
+        """Whether finalize votes are out (or about to be) for blocks that are not final yet."""
+        return bool(self._finalizes)

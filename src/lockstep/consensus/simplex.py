@@ -129,7 +129,7 @@ class Simplex:
         self._broadcast(own, self._book.newest())
         if self._index is not None:
             self._out += [on.Resume(on.VoteArrived(self._index, vote)) for vote in own]
-        self._clock.await_finality(now_us, waiting=bool(self._own.finalizes()))
+        self._clock.await_finality(now_us, waiting=self._own.awaits_finality())
         self._enter(self.view, None)
         return self._finish()
 
@@ -301,6 +301,8 @@ class Simplex:
         if vote.signer >= len(self._validators):
             self._out.append(on.Misbehaved(sender, f"a vote of validator {vote.signer}, which does not exist"))
         elif vote.signer != self._index or sender == self._index:
+            if sender == self._index:
+                self._own.durable(vote)
             if self._take(sender, vote):
                 self._count(vote)
             elif sender == vote.signer != self._index and self._book.settles(vote):
@@ -371,7 +373,7 @@ class Simplex:
         self._own.prune(certificate.view)
         self._roots.prune(certificate.view)
         self._votes.prune(certificate.view, self.view - VIEWS_AHEAD_MAX, self._book.notarizations)
-        self._clock.finalized(self._now, waiting=bool(self._own.finalizes()))
+        self._clock.finalized(self._now, waiting=self._own.awaits_finality())
 
     # -- execution ------------------------------------------------------------------------------------
 
