@@ -1,0 +1,301 @@
+"""How kernels reach the tables: through addresses that one small array holds.
+
+A NamedTuple of a dozen tables is five hundred machine words, which Numba copies, with reference counts, at every
+call of a helper: measured on a sketch of this engine, 3,400 ns a command and 25 s of compiling, against 40 ns and
+2 s this way (docs/decisions/0010-kernels-reach-tables-through-addresses.md). So a compiled kernel gets one integer,
+the address of the *registers*: an int64 array with the address of each table and of the block's inputs, and the few
+values that kernels pass to each other.
+
+    order = read_order(state, slot)     # the row itself, not a copy
+    order = write_order(state, slot)    # the same, after announcing the write to the ledger
+
+The 64-bit columns are signed inside kernels, whatever the table's layout says: mixing signed and unsigned would make
+Numba fall back to floating point. Narrower columns are unsigned: lift them with `np.int64` before computing.
+
+With NUMBA_DISABLE_JIT=1 the kernels get the `Memory` itself, and the same accessors index NumPy arrays.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from llvmlite import ir
+from numba import from_dtype, types
+
+from lockstep.ledger.table import CHUNK_BYTES, CHUNK_WORDS, Table, Undo, room, touch
+from lockstep.venue import schema
+from lockstep.venue.compiled import UNCOMPILED, kernel, native, numba, out_of_line
+from lockstep.venue.event import EVENT
+from lockstep.wire.command import COMMAND
+from lockstep.wire.observation import OBSERVATION
+
+# -- registers ---------------------------------------------------------------------------------------
+_EPOCH: Final = 0
+_UNDO: Final = 1  # addresses of epoch, images, places, used; then the capacity in chunks
+_COMMANDS: Final = 8
+_SPANS: Final = 9
+_SEEN: Final = 10
+_EVENTS: Final = 11
+SPAN_COUNT: Final = 12
+SEEN_COUNT: Final = 13
+EVENT_COUNT: Final = 14
+EVENT_CAPACITY: Final = 15
+SPAN_AT: Final = 16
+"""The bundle in work."""
+COMMAND_AT: Final = 17
+"""The command in work, counted in the block; -1 before a bundle has been begun."""
+CAUSE: Final = 18
+"""`command` of the records being written."""
+FILLS: Final = 19
+"""Fills of the block so far."""
+NEED: Final = 20
+"""Chunks of undo that the kernel waits for."""
+STOP: Final = 21
+"""Why matching stopped short (an EventReason), or 0."""
+MET: Final = 22
+"""Makers that matching met."""
+SIZE: Final = 23
+"""The size that admission granted."""
+EQUITY: Final = 24
+INITIAL: Final = 25
+MAINTENANCE: Final = 26
+STALE: Final = 27
+"""What `margin.survey` found."""
+HEIGHT: Final = 28
+TIME_MS: Final = 29
+"""Of the block."""
+CHECKED: Final = 30
+LIQUIDATED: Final = 31
+"""Accounts checked and liquidated after this block."""
+_TABLES: Final = 32
+_STRIDE: Final = 5  # addresses of rows, marks, count, shape; then the number of chunks
+_REGISTERS: Final = _TABLES + schema.TABLES * _STRIDE
+
+State = Any
+"""What kernels get: an address, or the `Memory` when uncompiled."""
+Row = Any
+"""One row of a table, writable in place."""
+
+
+def _signed(dtype: "np.dtype[Any]") -> "np.dtype[Any]":
+    """The layout as kernels see it: 64-bit columns signed."""
+    fields = dtype.fields
+    assert fields is not None and dtype.names is not None
+    formats = [fields[name][0] for name in dtype.names]
+    signed = ["<i8" if f == np.dtype("<u8") else f for f in formats]
+    offsets = [fields[name][1] for name in dtype.names]
+    return np.dtype({"names": dtype.names, "formats": signed, "offsets": offsets, "itemsize": dtype.itemsize})
+
+
+def _address(array: "np.ndarray[Any, Any]") -> int:
+    return int(array.ctypes.data)
+
+
+class Memory:
+    """The arrays of one venue, and the registers that lead to them."""
+
+    def __init__(self, tables: tuple[Table, ...]) -> None:
+        self.registers = np.zeros(_REGISTERS, np.int64)
+        self.tables = tables
+        self.arrays: dict[int, np.ndarray[Any, Any]] = {}
+        for number, table in enumerate(tables):
+            base = _TABLES + number * _STRIDE
+            parts = (table.rows, table.mark, table.count, table.shape)
+            self.registers[base : base + 4] = [_address(part) for part in parts]
+            self.registers[base + 4] = len(table.words)
+            self.arrays[base] = table.rows.view(_signed(table.rows.dtype))
+
+    @property
+    def handle(self) -> State:
+        """The argument of every entry kernel."""
+        return self if UNCOMPILED else _address(self.registers)
+
+    def use_undo(self, undo: Undo) -> None:
+        """Write through this undo segment from now on."""
+        self.undo = undo
+        self.registers[_EPOCH] = undo.epoch[0]
+        parts = (undo.epoch, undo.images, undo.places, undo.used)
+        self.registers[_UNDO : _UNDO + 4] = [_address(part) for part in parts]
+        self.registers[_UNDO + 4] = len(undo.places)
+
+    def use_inputs(self, seen: Any, spans: Any, commands: Any, events: Any) -> None:
+        """Take a block's inputs and its event buffer; all contiguous, kept alive here."""
+        for register, array in ((_SEEN, seen), (_SPANS, spans), (_COMMANDS, commands), (_EVENTS, events)):
+            self.arrays[register] = array.view(_signed(array.dtype))
+            self.registers[register] = _address(array)
+        for register, count in ((SEEN_COUNT, seen), (SPAN_COUNT, spans), (EVENT_CAPACITY, events)):
+            self.registers[register] = len(count)
+        for register in (EVENT_COUNT, SPAN_AT, FILLS, NEED, CHECKED, LIQUIDATED):
+            self.registers[register] = 0
+        self.registers[COMMAND_AT] = -1
+
+
+_carray: Final = numba.carray
+
+# -- compiled access -----------------------------------------------------------------------------------
+
+_I64: Final = ir.IntType(64)
+
+
+def _emit_register(builder: Any, state: Any, register: Any) -> Any:
+    return builder.inttoptr(builder.add(state, builder.mul(register, _I64(8))), _I64.as_pointer())
+
+
+@native
+def _get_compiled(typingctx: Any, state: Any, number: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(_emit_register(builder, *arguments))
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@native
+def _set_compiled(typingctx: Any, state: Any, number: Any, value: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[2], _emit_register(builder, *arguments[:2]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@native
+def _pointer(typingctx: Any, address: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.int64), codegen
+
+
+def _row_intrinsic(register: int, dtype: "np.dtype[Any]") -> Any:
+    record = from_dtype(_signed(dtype))
+
+    @native
+    def row_at(typingctx: Any, state: Any, row: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            base = builder.load(_emit_register(builder, arguments[0], _I64(register)))
+            place = builder.add(base, builder.mul(arguments[1], _I64(dtype.itemsize)))
+            return builder.inttoptr(place, context.get_value_type(record))
+
+        return record(types.int64, types.int64), codegen
+
+    return row_at
+
+
+@native
+def _is_saved(typingctx: Any, state: Any, marks: Any, chunk: Any) -> Any:
+    """Whether the mark of a chunk is the present epoch, so that its pre-image is saved."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        state, marks, chunk = arguments
+        base = builder.load(_emit_register(builder, state, marks))
+        place = builder.add(base, builder.mul(chunk, _I64(4)))
+        mark = builder.load(builder.inttoptr(place, ir.IntType(32).as_pointer()))
+        epoch = builder.load(_emit_register(builder, state, _I64(_EPOCH)))
+        return builder.icmp_unsigned("==", builder.zext(mark, _I64), epoch)
+
+    return types.boolean(types.int64, types.int64, types.int64), codegen
+
+
+@kernel
+def _save(state: State, base: int, row: int) -> None:
+    """The first write to a chunk in an epoch: hand it to the ledger's `touch`."""
+    out_of_line()
+    chunks = _get_compiled(state, base + 4)
+    words = _carray(_pointer(_get_compiled(state, base)), (chunks, CHUNK_WORDS), np.uint64)
+    mark = _carray(_pointer(_get_compiled(state, base + 1)), (chunks,), np.uint32)
+    count = _carray(_pointer(_get_compiled(state, base + 2)), (1,), np.int64)
+    shape = _carray(_pointer(_get_compiled(state, base + 3)), (2,), np.int64)
+    capacity = _get_compiled(state, _UNDO + 4)
+    epoch = _carray(_pointer(_get_compiled(state, _UNDO)), (1,), np.uint32)
+    images = _carray(_pointer(_get_compiled(state, _UNDO + 1)), (capacity, CHUNK_WORDS), np.uint64)
+    places = _carray(_pointer(_get_compiled(state, _UNDO + 2)), (capacity, 2), np.int32)
+    used = _carray(_pointer(_get_compiled(state, _UNDO + 3)), (1,), np.int64)
+    touch(Table(words, words, mark, count, shape), Undo(epoch, images, places, used), row)
+
+
+def _compiled_write(number: int, dtype: "np.dtype[Any]", row_at: Any) -> Any:
+    base = _TABLES + number * _STRIDE
+    log2_rows = (CHUNK_BYTES // dtype.itemsize).bit_length() - 1
+
+    @kernel
+    def write(state: State, row: int) -> Row:
+        if not _is_saved(state, base + 1, row >> log2_rows):
+            _save(state, base, row)
+        return row_at(state, row)
+
+    return write
+
+
+@native
+def _undo_used(typingctx: Any, state: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = builder.load(_emit_register(builder, arguments[0], _I64(_UNDO + 3)))
+        return builder.load(builder.inttoptr(place, _I64.as_pointer()))
+
+    return types.int64(types.int64), codegen
+
+
+@kernel
+def _room_compiled(state: State) -> int:
+    return _get_compiled(state, _UNDO + 4) - _undo_used(state)
+
+
+# -- what kernels call -----------------------------------------------------------------------------------
+
+Access = Callable[[State, Any], Row]
+
+
+def _input(register: int, dtype: "np.dtype[Any]") -> Access:
+    def row_at(state: State, row: Any) -> Row:
+        return state.arrays[register][row]
+
+    return row_at if UNCOMPILED else _row_intrinsic(register, dtype)
+
+
+def _table(number: int) -> tuple[Access, Access]:
+    """The pair (read, write) of a table."""
+    dtype = schema.ROWS[number][1]
+    read = _input(_TABLES + number * _STRIDE, dtype)
+
+    def write(state: State, row: Any) -> Row:
+        touch(state.tables[number], state.undo, row)
+        return read(state, row)
+
+    return read, (write if UNCOMPILED else _compiled_write(number, dtype, read))
+
+
+def _get(state: State, number: int) -> Any:
+    return state.registers[number]
+
+
+def _set(state: State, number: int, value: Any) -> None:
+    state.registers[number] = value
+
+
+def _room(state: State) -> Any:
+    return room(state.undo)
+
+
+undo_room: Final = _room if UNCOMPILED else _room_compiled
+"""undo_room(state) -> chunks that can still be saved"""
+get: Final = _get if UNCOMPILED else _get_compiled
+"""get(state, register) -> int64"""
+put: Final = _set if UNCOMPILED else _set_compiled
+"""put(state, register, value)"""
+
+read_venue, write_venue = _table(schema.VENUE)
+read_instrument, write_instrument = _table(schema.INSTRUMENTS)
+read_validator, write_validator = _table(schema.VALIDATORS)
+read_observation, write_observation = _table(schema.OBSERVATIONS)
+read_account, write_account = _table(schema.ACCOUNTS)
+read_key, write_key = _table(schema.KEYS)
+read_order, write_order = _table(schema.ORDERS)
+read_level, write_level = _table(schema.LEVELS)
+read_ladder, write_ladder = _table(schema.LADDER)
+read_client_id, write_client_id = _table(schema.CLIENT_IDS)
+read_position, write_position = _table(schema.POSITIONS)
+
+read_command: Final = _input(_COMMANDS, COMMAND)
+read_span: Final = _input(_SPANS, schema.BUNDLE_SPAN)
+read_seen: Final = _input(_SEEN, OBSERVATION)
+write_event: Final = _input(_EVENTS, EVENT)

@@ -1,0 +1,161 @@
+"""The venue: a ledger, and blocks executed on it one after the other."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from lockstep.base.digest import digest
+from lockstep.base.errors import InvariantBroken
+from lockstep.base.limits import BLOCK_COMMANDS_MAX
+from lockstep.ledger.ledger import Ledger
+from lockstep.ledger.table import Undo
+from lockstep.venue import schema
+from lockstep.venue.event import EVENT
+from lockstep.venue.founding import found
+from lockstep.venue.memory import EVENT_COUNT, FILLS, HEIGHT, NEED, TIME_MS, Memory
+from lockstep.venue.run import EVENTS_PER_STEP_MAX, begin_block, run_checks, run_commands
+from lockstep.venue.summary import summarise
+from lockstep.wire.command import COMMAND
+from lockstep.wire.genesis import Genesis
+from lockstep.wire.observation import OBSERVATION
+
+_EVENTS: Final = BLOCK_COMMANDS_MAX + EVENTS_PER_STEP_MAX
+"""Rows of the event buffer. A block with more events is executed in several stretches."""
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What a block did."""
+
+    height: int
+    state_root: bytes
+    events: Array
+    """(n,) EVENT rows, in order of command."""
+    event_root: bytes
+    """BLAKE3 of the events' bytes."""
+    opened: tuple[tuple[int, bytes, int], ...]
+    """Accounts opened: number, public key, height."""
+    fills: int
+    summary: Array
+    """(instruments,) SUMMARY rows as of the end of the block."""
+
+
+class Venue:
+    """Executes blocks over its ledger. One thread at a time; kernels release the GIL."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        """A venue at its genesis, which `check_genesis` has passed. The genesis state is committed."""
+        self.ledger = Ledger(schema.layouts(genesis))
+        undo = self.ledger.begin()
+        founding_chunks = 64 + sum(len(rows) for rows in (genesis.accounts, genesis.validators, genesis.instruments))
+        while len(undo.places) < founding_chunks:
+            undo = self.ledger.grow_undo()
+        found(genesis, self.ledger.tables, undo)
+        self.ledger.seal()
+        self.ledger.commit()
+        self._memory = Memory(self.ledger.tables)
+        self._events = np.zeros(_EVENTS, EVENT)
+
+    def execute(self, height: int, time_ms: int, observations: Array, bundles: Array, commands: Array) -> Execution:
+        """Execute a block in a new epoch and seal it.
+
+        `observations` (OBSERVATION rows), `bundles` (BUNDLE_SPAN rows) and `commands` (COMMAND rows) are those of the
+        block, whose signatures, sequences and expiry the caller has checked. Raises `InvariantBroken` when the bundles
+        do not divide the commands.
+        """
+        _check_spans(bundles, len(commands))
+        opened_before = self._accounts()
+        undo = self.ledger.begin()
+        self._memory.use_undo(undo)
+        self._memory.use_inputs(
+            np.ascontiguousarray(observations, OBSERVATION),
+            np.ascontiguousarray(bundles, schema.BUNDLE_SPAN),
+            np.ascontiguousarray(commands, COMMAND),
+            self._events,
+        )
+        registers = self._memory.registers
+        registers[HEIGHT], registers[TIME_MS] = height, time_ms
+        handle = self._memory.handle
+        begin_block(handle)
+        stretches: list[Array] = []
+        for kernel in (run_commands, run_checks):
+            while kernel(handle):
+                stretches.append(self._take_events())
+                self._grow_undo()
+        stretches.append(self._take_events())
+        events = np.concatenate(stretches) if len(stretches) > 1 else stretches[0]
+        self._set_counts()
+        root = self.ledger.seal()
+        return Execution(
+            height=height,
+            state_root=root,
+            events=events,
+            event_root=digest(events.tobytes()),
+            opened=self.opened(opened_before),
+            fills=int(registers[FILLS]),
+            summary=summarise(self.rows(schema.INSTRUMENTS)),
+        )
+
+    def rollback(self) -> None:
+        """Take back the newest block."""
+        self.ledger.rollback()
+
+    def commit(self) -> None:
+        """Make the oldest block that is not final yet final."""
+        self.ledger.commit()
+
+    def rows(self, table: int) -> Array:
+        """The used rows of a table (see `schema`), as a view: read only, and only until the next block."""
+        state = self.ledger.tables[table]
+        view = state.rows[: int(state.count[0])]
+        view.flags.writeable = False
+        return view
+
+    def opened(self, first: int = 0) -> tuple[tuple[int, bytes, int], ...]:
+        """Number, public key and opening height of every account from number `first` on."""
+        keys, accounts = self.rows(schema.KEYS)[first:], self.rows(schema.ACCOUNTS)[first:]
+        return tuple(
+            (first + i, key.tobytes(), int(height))
+            for i, (key, height) in enumerate(zip(keys, accounts["opened_height"], strict=True))
+        )
+
+    def _accounts(self) -> int:
+        return len(self.rows(schema.ACCOUNTS))
+
+    def _take_events(self) -> Array:
+        registers = self._memory.registers
+        taken = self._events[: registers[EVENT_COUNT]].copy()
+        registers[EVENT_COUNT] = 0
+        return taken
+
+    def _grow_undo(self) -> None:
+        """More room for pre-images, if that is what the kernel waits for."""
+        need = int(self._memory.registers[NEED])
+        undo = self._memory.undo
+        while _room(undo) < need:
+            before = len(undo.places)
+            undo = self.ledger.grow_undo()
+            if len(undo.places) <= before and _room(undo) < need:
+                raise InvariantBroken(f"a command needs room for {need} pre-images, but a segment has {before}")
+        self._memory.use_undo(undo)
+
+    def _set_counts(self) -> None:
+        venue = self.ledger.tables[schema.VENUE].rows[0]
+        tables = self.ledger.tables
+        tables[schema.ACCOUNTS].count[0] = tables[schema.KEYS].count[0] = venue["accounts"]
+        tables[schema.ORDERS].count[0] = int(venue["orders_used"]) + 1
+        tables[schema.POSITIONS].count[0] = int(venue["positions_used"]) + 1
+
+
+def _room(undo: Undo) -> int:
+    return len(undo.places) - int(undo.used[0])
+
+
+def _check_spans(bundles: Array, commands: int) -> None:
+    """Bundles follow each other and cover the commands."""
+    counts = bundles["count"].astype(np.int64)
+    ends = np.cumsum(counts)
+    if (int(ends[-1]) if len(ends) else 0) != commands or (bundles["first"] != ends - counts).any():
+        raise InvariantBroken("the bundles do not divide the block's commands")
