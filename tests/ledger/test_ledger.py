@@ -9,7 +9,7 @@ from blake3 import blake3
 
 from lockstep.base.errors import InvariantBroken
 from lockstep.ledger import ledger as ledger_module
-from lockstep.ledger.kernel import kernel
+from lockstep.ledger.kernel import entry_kernel
 from lockstep.ledger.ledger import EPOCHS_MAX, Ledger, TableLayout
 from lockstep.ledger.table import Table, Undo, room, touch
 
@@ -17,7 +17,7 @@ ACCOUNT = np.dtype([("id", "<u8"), ("balance", "<i8"), ("lots", "<i4", (4,)), ("
 TICK = np.dtype([("price", "<i8")])
 
 
-@kernel
+@entry_kernel
 def set_row(table: Table, undo: Undo, row: int, value: int) -> None:
     """Write one row, appending when it lies beyond the table."""
     touch(table, undo, row)

@@ -16,7 +16,7 @@ from lockstep.ledger.constants import (
     SOURCE,
     TARGET,
 )
-from lockstep.ledger.kernel import kernel
+from lockstep.ledger.kernel import Int, kernel
 
 
 def new_jobs() -> "np.ndarray[Any, np.dtype[np.int64]]":
@@ -25,7 +25,7 @@ def new_jobs() -> "np.ndarray[Any, np.dtype[np.int64]]":
 
 
 @kernel
-def add_job(jobs: Any, count: int, source: int, target: int, counter: int, length: int, flags: int) -> int:
+def add_job(jobs: Any, count: Int, source: Int, target: Int, counter: Int, length: Int, flags: Int) -> Int:
     """Append a job to the list of `count` (below JOBS_MAX); the new count."""
     jobs[SOURCE, count] = source
     jobs[TARGET, count] = target
@@ -36,22 +36,13 @@ def add_job(jobs: Any, count: int, source: int, target: int, counter: int, lengt
 
 
 @kernel
-def hash_chunks(words: Any, values: Any, jobs: Any, count: int) -> None:
-    """Run jobs whose inputs are chunks of 0 … 1024 bytes."""
-    compress(words, values, jobs, _fill_up(jobs, count), CHUNK_BLOCKS, CHUNK_START)
+def run_jobs(words: Any, values: Any, jobs: Any, count: Int, blocks: Int) -> None:
+    """Hash the listed inputs, found in `words`, into `values` (perhaps the same array).
 
-
-@kernel
-def hash_parents(values: Any, jobs: Any, count: int) -> None:
-    """Run jobs whose inputs are two adjacent nodes. Reads and writes the same array."""
-    compress(values, values, jobs, _fill_up(jobs, count), 1, 0)
-
-
-@kernel
-def _fill_up(jobs: Any, count: int) -> int:
-    """Repeat the last job until the lane group is full; the count with the repetitions."""
+    `blocks` is 16 when the inputs are chunks of 0 … 1024 bytes, and 1 when they are pairs of adjacent nodes.
+    """
     full = (count + LANES - 1) // LANES * LANES
-    for at in range(count, full):
+    for at in range(count, full):  # the last lane group is filled up by repeating the last job
         for row in range(len(jobs)):
             jobs[row, at] = jobs[row, count - 1]
-    return full
+    compress(words, values, jobs, full, blocks, CHUNK_START if blocks == CHUNK_BLOCKS else 0)

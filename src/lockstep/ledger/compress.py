@@ -28,10 +28,11 @@ from lockstep.ledger.constants import (
     TARGET,
     VALUE_WORDS,
 )
+from lockstep.ledger.kernel import Int
 from lockstep.ledger.vector import emit_compress
 
 
-def compress(words: Any, values: Any, jobs: Any, count: int, blocks: int, start: int) -> None:
+def compress(words: Any, values: Any, jobs: Any, count: Int, blocks: Int, start: Int) -> None:
     """Hash the inputs of `count` jobs, found in `words`, into `values` (both (n,) uint32, perhaps the same array).
 
     `count` must be a multiple of 16: repeat the last job to fill up. `start` is the flag of every first block.

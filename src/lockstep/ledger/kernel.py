@@ -1,26 +1,54 @@
-"""How kernels are compiled, and how they copy a chunk.
+"""How the ledger's kernels are compiled, and how they copy a chunk.
 
-`kernel` is Numba's `njit` with the settings that all kernels share: cached on disk, without the interpreter's lock,
-and without reference counting. A table is a tuple of arrays, and each call that passes it would otherwise count
-every array up and down with locked instructions. The last setting also enforces a rule: a kernel that allocates
-does not compile.
+Kernels run without the interpreter's lock and without reference counting. A table is a tuple of arrays, and each
+call that passes it would otherwise count every array up and down with locked instructions. The setting also
+enforces a rule: a kernel that allocates does not compile.
+
+Numba's disk cache looks at the file of the cached function and at no other, so a change in a helper's file would go
+unnoticed, and a node with yesterday's helper would compute another root. So only entry kernels are cached, and each
+carries a digest of this package's sources in its closure, which is part of Numba's cache key.
 """
 
 from collections.abc import Callable
+from pathlib import Path
+from types import CellType, FunctionType
 from typing import Any, Final, TypeVar
 
 from llvmlite import ir
-from numba import njit, types
+from numba import config, njit, types
 from numba.extending import intrinsic, overload
+
+from lockstep.base.digest import digest
+
+Int = Any
+"""A number inside a kernel: Python's `int`, or NumPy's `int64` where literals must not be told from other numbers."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OPTIONS: Final[dict[str, Any]] = {"cache": True, "nogil": True, "_nrt": False}
+_OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+_INNER: Final[dict[str, Any]] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, **_OPTIONS}
+_SOURCES: Final = digest(b"".join(digest(file.read_bytes()) for file in sorted(Path(__file__).parent.glob("*.py"))))
 
 
 def kernel(function: F) -> F:
-    """Compile `function` at its first call with each set of argument types."""
-    compiled: F = njit(**_OPTIONS)(function)
+    """A function that only kernels call.
+
+    Numba compiles it anew for every mix of literal and computed arguments, so callers write `np.int64(3)` for a
+    number that is sometimes computed.
+    """
+    compiled: F = njit(**_INNER)(function)
+    return compiled
+
+
+def entry_kernel(function: F) -> F:
+    """A function that Python calls: compiled at its first call with each set of argument types, and cached on disk."""
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return function
+    assert isinstance(function, FunctionType) and not function.__closure__
+    code = function.__code__.replace(co_freevars=("sources",))
+    keyed = FunctionType(code, function.__globals__, function.__name__, None, (CellType(_SOURCES),))
+    keyed.__qualname__, keyed.__doc__ = function.__qualname__, function.__doc__
+    compiled: F = njit(cache=True, **_OPTIONS)(keyed)
     return compiled
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from lockstep.ledger.kernel import copy_chunk, kernel
+from lockstep.ledger.kernel import Int, copy_chunk, entry_kernel
 
 CHUNK_BYTES: Final = 1024
 CHUNK_WORDS: Final = CHUNK_BYTES // 8
@@ -47,8 +47,8 @@ class Undo(NamedTuple):
     """(1,) int64."""
 
 
-@kernel
-def touch(table: Table, undo: Undo, row: int) -> None:
+@entry_kernel
+def touch(table: Table, undo: Undo, row: Int) -> None:
     """Announce a write to `row`. The caller has made sure that `undo` has room (see `room`)."""
     chunk = row >> table.shape[1]
     if table.mark[chunk] == undo.epoch[0]:
@@ -61,11 +61,10 @@ def touch(table: Table, undo: Undo, row: int) -> None:
     undo.used[0] = at + 1
 
 
-@kernel
-def room(undo: Undo) -> int:
+@entry_kernel
+def room(undo: Undo) -> Int:
     """How many more chunks the epoch's undo can hold. Kernels check it between commands, never during one."""
-    free: int = len(undo.places) - undo.used[0]
-    return free
+    return len(undo.places) - undo.used[0]
 
 
 def page_aligned(size: int) -> np.ndarray[Any, Any]:

@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from lockstep.ledger.blake3 import add_job, hash_chunks, hash_parents, new_jobs
-from lockstep.ledger.constants import BLOCK_BYTES, CHUNK_END, JOBS_MAX, PARENT, ROOT, VALUE_WORDS
-from lockstep.ledger.kernel import kernel
+from lockstep.ledger.blake3 import add_job, new_jobs, run_jobs
+from lockstep.ledger.constants import BLOCK_BYTES, CHUNK_BLOCKS, CHUNK_END, JOBS_MAX, PARENT, ROOT, VALUE_WORDS
+from lockstep.ledger.kernel import Int, entry_kernel, kernel
 from lockstep.ledger.table import CHUNK_BYTES, page_aligned
 
 CHUNK_U32: Final = CHUNK_BYTES // 4
@@ -65,7 +65,7 @@ def new_trees(capacity_chunks: list[int], start_words: list[int]) -> Trees:
             nodes += -(-chunks // (1 << level))
     base[tables, 0] = nodes
     bits = np.cumsum([0, *(-(-chunks // BITS**2) * BITS for chunks in capacity_chunks)], dtype=np.int64)
-    return Trees(
+    trees = Trees(
         values=page_aligned((nodes + tables) * 4 * VALUE_WORDS).view(np.uint32),
         base=base,
         start=np.array(start_words, np.int64),
@@ -73,35 +73,38 @@ def new_trees(capacity_chunks: list[int], start_words: list[int]) -> Trees:
         summary=np.zeros(bits[-1] // BITS, np.int64),
         bits=bits,
         listed=page_aligned(8 * sum(capacity_chunks)).view(np.int32).reshape(-1, 2),
-        used=np.full(tables, -1, np.int64),
+        used=np.zeros(tables, np.int64),
         size=np.zeros(tables, np.int64),
         jobs=new_jobs(),
     )
+    trees.stale[bits[:-1]] = 1  # an empty table, too, has a hash to be computed
+    trees.summary[bits[:-1] // BITS] = 1
+    return trees
 
 
 def table_hashes(trees: Trees) -> bytes:
     """The tables' hashes as of the last refresh, 32 bytes each, one after the other."""
-    first, tables = int(trees.base[-1, 0]), len(trees.used)
+    first, tables = np.int64(trees.base[-1, 0]), len(trees.used)
     return trees.values[first * VALUE_WORDS : (first + tables) * VALUE_WORDS].tobytes()
 
 
 @kernel
-def mark_stale(trees: Trees, table: int, chunk: int) -> None:
+def mark_stale(trees: Trees, table: Int, chunk: Int) -> None:
     """Have a chunk hashed at the next refresh."""
     word = trees.bits[table] + chunk // BITS
     trees.stale[word] |= 1 << (chunk % BITS)
     trees.summary[word // BITS] |= 1 << (word % BITS)
 
 
-@kernel
-def mark_places_stale(trees: Trees, places: Any, used: int) -> None:
+@entry_kernel
+def mark_places_stale(trees: Trees, places: Any, used: Int) -> None:
     """Have the first `used` of an undo segment's places hashed at the next refresh."""
     for i in range(used):
-        mark_stale(trees, int(places[i, 0]), int(places[i, 1]))
+        mark_stale(trees, np.int64(places[i, 0]), np.int64(places[i, 1]))
 
 
-@kernel
-def refresh(trees: Trees, words: Any, used: Any) -> int:
+@entry_kernel
+def refresh(trees: Trees, words: Any, used: Any) -> Int:
     """Bring nodes and table hashes up to date with `words`, of which table t uses `used[t]` bytes.
 
     Returns -1, or the number of a table that has a stale chunk with bytes other than zero beyond the used ones.
@@ -112,7 +115,7 @@ def refresh(trees: Trees, words: Any, used: Any) -> int:
     listed = _list_stale(trees)
     fault = _zero_beyond(trees, words, listed)
     listed = _hash_leaves(trees, words, listed)
-    level = 0
+    level = np.int64(0)
     while listed > 0:
         listed = _climb(trees, level, listed)
         level += 1
@@ -122,35 +125,35 @@ def refresh(trees: Trees, words: Any, used: Any) -> int:
 
 
 @kernel
-def _chunks(used: int) -> int:
+def _chunks(used: Int) -> Int:
     return (used + CHUNK_BYTES - 1) // CHUNK_BYTES
 
 
 @kernel
-def _mark_resized(trees: Trees, table: int, used: int) -> None:
+def _mark_resized(trees: Trees, table: Int, used: Int) -> None:
     """A table that grew or shrank: the chunks that grew, and the last one, whose ancestors' shape has changed."""
     if trees.used[table] == used:
         return
     chunks = _chunks(used)
-    for chunk in range(max(trees.used[table], 0) // CHUNK_BYTES, chunks):
+    for chunk in range(trees.used[table] // CHUNK_BYTES, chunks):
         mark_stale(trees, table, chunk)
     mark_stale(trees, table, max(chunks - 1, 0))
     trees.used[table] = used
 
 
 @kernel
-def _list_stale(trees: Trees) -> int:
+def _list_stale(trees: Trees) -> Int:
     """Turn the bitmap into a list, in ascending order; its length."""
     listed = 0
     for table in range(len(trees.used)):
         first = trees.bits[table]
         for group in range(first // BITS, trees.bits[table + 1] // BITS):
-            busy = int(trees.summary[group])
+            busy = np.int64(trees.summary[group])
             trees.summary[group] = 0
             while busy:
                 word = group * BITS + _first_bit(busy)
                 busy &= busy - 1
-                chunks = int(trees.stale[word])
+                chunks = np.int64(trees.stale[word])
                 trees.stale[word] = 0
                 while chunks:
                     trees.listed[listed, 0] = table
@@ -161,21 +164,21 @@ def _list_stale(trees: Trees) -> int:
 
 
 @kernel
-def _first_bit(word: int) -> int:
+def _first_bit(word: Int) -> Int:
     """Number of the lowest bit set: De Bruijn's multiplication, as no bit-scan is at hand."""
     return int(_FIRST_BIT[((word & -word) * _DE_BRUIJN & 0xFFFFFFFF) >> 27])
 
 
 @kernel
-def _zero_beyond(trees: Trees, words: Any, listed: int) -> int:
+def _zero_beyond(trees: Trees, words: Any, listed: Int) -> Int:
     """-1, or a table of which a stale chunk is not zero beyond the used bytes."""
     for at in range(listed):
-        table, chunk = int(trees.listed[at, 0]), int(trees.listed[at, 1])
+        table, chunk = np.int64(trees.listed[at, 0]), np.int64(trees.listed[at, 1])
         used = trees.used[table] - chunk * CHUNK_BYTES
         if used >= CHUNK_BYTES:
             continue
         start, used = trees.start[table] + chunk * CHUNK_U32, max(used, 0)
-        rest = int(words[start + used // 4]) >> (8 * (used % 4))
+        rest = np.int64(words[start + used // 4]) >> (8 * (used % 4))
         for i in range(used // 4 + 1, CHUNK_U32):
             rest |= words[start + i]
         if rest:
@@ -184,38 +187,38 @@ def _zero_beyond(trees: Trees, words: Any, listed: int) -> int:
 
 
 @kernel
-def _hash_leaves(trees: Trees, words: Any, listed: int) -> int:
+def _hash_leaves(trees: Trees, words: Any, listed: Int) -> Int:
     """Hash the listed chunks, and drop from the list those that a table has shed; how many are left.
 
     The hash of a table with one chunk or none is that chunk's own value with the ROOT flag. (A last chunk that is
     not full needs no padding, for the bytes beyond the used ones are zero.)
     """
-    left, jobs = 0, 0
+    left, jobs = np.int64(0), np.int64(0)
     for at in range(listed):
-        table, chunk = int(trees.listed[at, 0]), int(trees.listed[at, 1])
+        table, chunk = np.int64(trees.listed[at, 0]), np.int64(trees.listed[at, 1])
         source = trees.start[table] + chunk * CHUNK_U32
         length = min(trees.used[table] - chunk * CHUNK_BYTES, CHUNK_BYTES)
         if trees.size[table] <= 1 and chunk == 0:
             target = (trees.base[-1, 0] + table) * VALUE_WORDS
-            jobs = add_job(trees.jobs, jobs, source, target, 0, length, CHUNK_END | ROOT)
+            jobs = add_job(trees.jobs, jobs, source, target, np.int64(chunk), length, np.int64(CHUNK_END | ROOT))
         if length > 0:
             target = (trees.base[table, 0] + chunk) * VALUE_WORDS
-            jobs = add_job(trees.jobs, jobs, source, target, chunk, length, CHUNK_END)
+            jobs = add_job(trees.jobs, jobs, source, target, np.int64(chunk), length, np.int64(CHUNK_END))
             trees.listed[left, 0], trees.listed[left, 1] = table, chunk
             left += 1
         if jobs >= JOBS_MAX - 1:
-            hash_chunks(words, trees.values, trees.jobs, jobs)
-            jobs = 0
-    hash_chunks(words, trees.values, trees.jobs, jobs)
+            run_jobs(words, trees.values, trees.jobs, jobs, np.int64(CHUNK_BLOCKS))
+            jobs = np.int64(0)
+    run_jobs(words, trees.values, trees.jobs, jobs, np.int64(CHUNK_BLOCKS))
     return left
 
 
 @kernel
-def _climb(trees: Trees, level: int, listed: int) -> int:
+def _climb(trees: Trees, level: Int, listed: Int) -> Int:
     """Hash the parents of the `listed` nodes of `level`, and list them instead; how many there are."""
-    values, parents, jobs = trees.values, 0, 0
+    values, parents, jobs = trees.values, np.int64(0), np.int64(0)
     for at in range(listed):
-        table, parent = int(trees.listed[at, 0]), int(trees.listed[at, 1]) >> 1
+        table, parent = np.int64(trees.listed[at, 0]), np.int64(trees.listed[at, 1]) >> 1
         size = trees.size[table]
         if size == 1:
             continue
@@ -229,12 +232,14 @@ def _climb(trees: Trees, level: int, listed: int) -> int:
             for i in range(VALUE_WORDS):
                 values[node * VALUE_WORDS + i] = values[child + i]
             continue
-        jobs = add_job(trees.jobs, jobs, child, node * VALUE_WORDS, 0, BLOCK_BYTES, PARENT)
+        jobs = add_job(
+            trees.jobs, jobs, child, node * VALUE_WORDS, np.int64(0), np.int64(BLOCK_BYTES), np.int64(PARENT)
+        )
         if size == 2:
             target = (trees.base[-1, 0] + table) * VALUE_WORDS
-            jobs = add_job(trees.jobs, jobs, child, target, 0, BLOCK_BYTES, PARENT | ROOT)
+            jobs = add_job(trees.jobs, jobs, child, target, np.int64(0), np.int64(BLOCK_BYTES), np.int64(PARENT | ROOT))
         if jobs >= JOBS_MAX - 1:
-            hash_parents(values, trees.jobs, jobs)
-            jobs = 0
-    hash_parents(values, trees.jobs, jobs)
+            run_jobs(values, values, trees.jobs, jobs, np.int64(1))
+            jobs = np.int64(0)
+    run_jobs(values, values, trees.jobs, jobs, np.int64(1))
     return parents

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from lockstep.ledger.kernel import copy_chunk, kernel
+from lockstep.ledger.kernel import Int, copy_chunk, entry_kernel
 from lockstep.ledger.table import CHUNK_WORDS, Undo, page_aligned
 
 SEGMENT_CHUNKS: Final = 4096
@@ -22,15 +22,15 @@ def new_undo(chunks: int) -> Undo:
     )
 
 
-@kernel
+@entry_kernel
 def restore(memory: Any, first: Any, undo: Undo) -> None:
     """Put every pre-image back. `memory` is the whole state, (chunks, 128) uint64; `first` (T,) each table's start."""
     for i in range(undo.used[0]):
         copy_chunk(memory, first[undo.places[i, 0]] + undo.places[i, 1], undo.images, i)
 
 
-@kernel
-def note_changed(slot: Any, changed: Any, count: int, first: Any, undo: Undo) -> int:
+@entry_kernel
+def note_changed(slot: Any, changed: Any, count: Int, first: Any, undo: Undo) -> Int:
     """Add a segment's chunks to the `count` ones in `changed`, each once: `slot` is its place there plus one."""
     for i in range(undo.used[0]):
         chunk = first[undo.places[i, 0]] + undo.places[i, 1]
@@ -41,7 +41,7 @@ def note_changed(slot: Any, changed: Any, count: int, first: Any, undo: Undo) ->
     return count
 
 
-@kernel
+@entry_kernel
 def gather(memory: Any, chunks: Any, slot: Any, out: Any) -> None:
     """Copy `chunks` of `memory` to `out`; afterwards `slot` of each is its place in `out` plus one."""
     for i in range(len(chunks)):
@@ -49,7 +49,7 @@ def gather(memory: Any, chunks: Any, slot: Any, out: Any) -> None:
         slot[chunks[i]] = i + 1
 
 
-@kernel
+@entry_kernel
 def overlay(out: Any, slot: Any, first: Any, undo: Undo) -> None:
     """Replace gathered chunks by their pre-images. From the newest epoch to the oldest, the oldest image stays."""
     for i in range(undo.used[0]):
