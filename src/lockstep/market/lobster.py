@@ -67,7 +67,7 @@ class _Reader:
         placed = (int(first[5]) == 1, int(first[4]) // _UNITS_PER_TICK, int(first[3]))
         if int(first[1]) != 1:
             raise ConfigurationError("a LOBSTER sample whose first message isn't a new order can't be seeded")
-        seeds = []
+        seeds: list[Message] = []
         time_us = _time_us(first[0])
         for buy, levels in ((True, book.bids), (False, book.asks)):
             for price, shown in levels:

@@ -26,6 +26,7 @@ from lockstep.venue.event import EVENT, EventKind
 from lockstep.wire.command import COMMAND, Kind, Side, TimeInForce
 
 _HIGHEST: Final = 1 << 62
+_ALL_LEVELS: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,7 @@ def compare(ladder: Ladder, recorded: BookRow) -> dict[str, Any]:
     """How many levels of the rebuilt book equal the recorded ones, from the best price on, price and size."""
     sides = {}
     for name, buy, levels in (("bids", True, recorded.bids), ("asks", False, recorded.asks)):
-        ours = ladder.levels(buy, len(levels))
+        ours = ladder.levels(buy, _ALL_LEVELS)
         equal = 0
         while equal < min(len(ours), len(levels)) and ours[equal] == levels[equal]:
             equal += 1
