@@ -7,6 +7,11 @@ import pytest
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--rewrite`: text scripts take the trace that they give now; review the difference."""
+    parser.addoption("--rewrite", action="store_true", help="rewrite expected traces of text scripts")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of recorded facts beside the checkout; tests that need it are marked `real_data`."""

@@ -27,6 +27,7 @@ class Node:
         self.world = world
         self.index = index
         self.disk: list[Vote | Certificate] = []
+        self.durable: set[Vote | Certificate] = set()
         self.final: Header = GENESIS
         self.final_roots = GENESIS_ROOTS
         self.epoch = 0
@@ -66,7 +67,7 @@ class Node:
         self.up = False
         self.epoch += 1
         self.tick_at = None
-        self.disk += self.unsynced[: self.world.random.randint(0, len(self.unsynced))]
+        self.write(self.unsynced[: self.world.random.randint(0, len(self.unsynced))])
 
     def restart(self) -> None:
         """Come back, unless up."""
@@ -153,10 +154,15 @@ class Node:
         head = self.log_head + count
         self.later(self.synced_us - self.world.now, lambda: self.synced(head, effect.then))
 
+    def write(self, records: list[Vote | Certificate]) -> None:
+        """These are on the disk."""
+        self.disk += records
+        self.durable.update(records)
+
     def synced(self, head: int, then: tuple[on.Effect, ...]) -> None:
         """Everything up to `head` is on the disk."""
         moved, self.unsynced = self.unsynced[: head - self.log_head], self.unsynced[head - self.log_head :]
-        self.disk += moved
+        self.write(moved)
         self.log_head += len(moved)
         for effect in then:
             self.carry_one(effect)
@@ -254,7 +260,7 @@ class Node:
             self.world.oracle.final(self.index, header, self.roots[header.digest])
         self.final, self.final_roots = chain[0], self.roots[target.block]
         self.targets = [t for t in self.targets if t.height > self.final.height]
-        self.disk += [target]
+        self.write([target])
         self.headers = {d: h for d, h in self.headers.items() if h.height >= self.final.height}
         self.roots = {d: r for d, r in self.roots.items() if d in self.headers}
         self.examine()

@@ -53,7 +53,7 @@ class Oracle:
         """A node sent a vote."""
         if node.index in self.byzantine or vote.signer != node.index:
             return
-        assert vote in node.disk, "a vote left before it was durable"
+        assert vote in node.durable, "a vote left before it was durable"
         before = self.votes.setdefault((vote.signer, vote.view), [])
         assert not any(conflict(vote, other) for other in before), f"validator {vote.signer} contradicts itself"
         if vote not in before:
