@@ -1,0 +1,163 @@
+"""A node's home: the folder that holds everything that is its own.
+
+genesis.json    the chain
+key             the validator's Ed25519 seed, hex, readable by its owner only
+node.json       `NodeConfig`
+log/ checkpoints/ history/     what the node writes
+node.log  lock                 notes for people; held while a node runs
+"""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from lockstep.base.errors import ConfigurationError
+from lockstep.base.keys import SEED_BYTES, PrivateKey
+from lockstep.runtime.address import parse_address
+from lockstep.runtime.tls import check_certificates
+from lockstep.wire.genesis import Genesis, load_genesis
+
+GENESIS_FILE: Final = "genesis.json"
+KEY_FILE: Final = "key"
+CONFIG_FILE: Final = "node.json"
+
+
+class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an operator decides."""
+
+    peer_listen: str
+    client_listen: str
+    feed_key: bytes
+    """Public key whose signed price reports this node believes (base64 in JSON)."""
+    durability: str = "fsync"
+    """fsync: what must be durable survives the machine. write: only the process, for trials."""
+    clients_max: int = 256
+    client_requests_per_second: int = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A home, read and checked."""
+
+    path: Path
+    genesis: Genesis
+    key: PrivateKey
+    index: int
+    config: NodeConfig
+
+    @property
+    def name(self) -> str:
+        """The validator's name."""
+        return self.genesis.validators[self.index].name
+
+    @property
+    def log(self) -> Path:
+        """Folder of the log."""
+        return self.path / "log"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoint store."""
+        return self.path / "checkpoints"
+
+    @property
+    def history(self) -> Path:
+        """Folder of the event history."""
+        return self.path / "history"
+
+
+def write_key(path: Path, key: PrivateKey) -> None:
+    """Write a key file that only its owner can read; raises `ConfigurationError` when there is one already."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(file, "w") as stream:
+            stream.write(key.seed.hex() + "\n")
+    except FileExistsError as error:
+        raise ConfigurationError(f"{path} exists already; a key is never overwritten") from error
+    except OSError as error:
+        raise ConfigurationError(f"cannot write the key file {path}: {error.strerror}") from error
+
+
+def read_key(path: Path) -> PrivateKey:
+    """Read a key file; raises `ConfigurationError`."""
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigurationError(f"others can read the key file {path}: run chmod 600 {path}")
+        seed = bytes.fromhex(path.read_text().strip())
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the key file {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"the key file {path} must hold {SEED_BYTES} bytes in hex") from error
+    if len(seed) != SEED_BYTES:
+        raise ConfigurationError(f"the key file {path} must hold {SEED_BYTES} bytes in hex, not {len(seed)}")
+    return PrivateKey(seed)
+
+
+def create_home(path: Path, genesis: Genesis, key: PrivateKey, config: NodeConfig) -> Home:
+    """Make a home; raises `ConfigurationError` when there is one already, or something doesn't fit."""
+    index = _index_of(genesis, key)
+    _check_config(config)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if (path / CONFIG_FILE).exists() or (path / GENESIS_FILE).exists():
+            raise ConfigurationError(f"{path} is a node's home already")
+        if not (path / KEY_FILE).exists():
+            write_key(path / KEY_FILE, key)
+        elif read_key(path / KEY_FILE).seed != key.seed:
+            raise ConfigurationError(f"{path / KEY_FILE} holds another key")
+        (path / GENESIS_FILE).write_bytes(genesis.encode())
+        (path / CONFIG_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
+    except OSError as error:
+        raise ConfigurationError(f"cannot make a home in {path}: {error.strerror}") from error
+    return Home(path, genesis, key, index, config)
+
+
+def load_home(path: Path) -> Home:
+    """Read and check a home; raises `ConfigurationError`."""
+    if not path.is_dir():
+        raise ConfigurationError(f"{path} is no folder; make a home with: lockstep init")
+    genesis = load_genesis(path / GENESIS_FILE)
+    check_certificates(genesis)
+    key = read_key(path / KEY_FILE)
+    try:
+        config = msgspec.json.decode((path / CONFIG_FILE).read_bytes(), type=NodeConfig)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path / CONFIG_FILE}: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"{path / CONFIG_FILE} is not valid: {error}") from error
+    _check_config(config)
+    return Home(path, genesis, key, _index_of(genesis, key), config)
+
+
+def lock_home(home: Home) -> int:
+    """Take the home for this process, until it ends. Returns the lock file's descriptor, which must stay open."""
+    file = os.open(home.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(file, 32, 0).decode().strip() or "unknown"
+        os.close(file)
+        raise ConfigurationError(f"{home.path} is in use by process {holder}; one home, one process") from error
+    os.ftruncate(file, 0)
+    os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+    return file
+
+
+def _index_of(genesis: Genesis, key: PrivateKey) -> int:
+    for index, validator in enumerate(genesis.validators):
+        if validator.public_key == key.public:
+            return index
+    raise ConfigurationError(f"the key {key.public.hex()} is no validator's in the genesis {genesis.name!r}")
+
+
+def _check_config(config: NodeConfig) -> None:
+    parse_address(config.peer_listen)
+    parse_address(config.client_listen)
+    if config.durability not in ("fsync", "write"):
+        raise ConfigurationError(f"durability is fsync or write, not {config.durability!r}")
+    if config.clients_max < 1 or config.client_requests_per_second < 1:
+        raise ConfigurationError("clients_max and client_requests_per_second must be positive")

@@ -1,0 +1,185 @@
+"""Running one node: open the home, compile, restore, join, live; until a signal or a failure.
+
+Start: files first (they may say no), then kernels, then the listeners, then the replica. Stop: the network first, so
+that nothing new comes in; then the threads, in the order in which they hand work to each other.
+"""
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+
+from lockstep.base.errors import StorageFailed
+from lockstep.node.effects import Severity
+from lockstep.node.replica import Identity, Replica
+from lockstep.runtime.archive import Archive
+from lockstep.runtime.clock import Clock
+from lockstep.runtime.driver import Driver, Parts
+from lockstep.runtime.execution import Execution
+from lockstep.runtime.home import Home, load_home, lock_home
+from lockstep.runtime.journal import Journal
+from lockstep.runtime.progress import Progress, print_progress
+from lockstep.runtime.restore import Opened, open_files
+from lockstep.runtime.server import ClientLimits, ClientServer
+from lockstep.runtime.serving import Serving
+from lockstep.runtime.storage import Storage
+from lockstep.runtime.transport import Transport
+from lockstep.venue.warm import warm_up
+
+SWITCH_SECONDS: Final = 0.0005
+"""Python's default of 5 ms would let a worker thread hold up the event loop for that long."""
+_REPLAY_STEP: Final = 64
+
+
+class Node:
+    """One running node. `run` returns the exit status."""
+
+    def __init__(self, home: Home, progress: Progress) -> None:
+        self._home = home
+        self._progress = progress
+        self._loop = asyncio.get_running_loop()
+        self._journal = Journal(home.path / "node.log")
+        self._stopped = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._replay_to = 0
+        self._is_live = False
+
+    async def run(self) -> int:
+        """Run until stopped."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._loop.add_signal_handler(number, self._stopped.set)
+        try:
+            opened = self._open()
+            await self._live(opened)
+        except (StorageFailed, OSError) as error:
+            self._failed(error)
+        return self._conclude()
+
+    def _open(self) -> Opened:
+        """Files and kernels. Blocks the loop: nothing else runs yet."""
+        home = self._home
+        began = time.monotonic()
+        self._progress("opening", {"home": str(home.path)})
+        self._progress("compiling", {})
+        warm_up()
+        opened = open_files(home)
+        for note in opened.notes:
+            self._journal.note(Severity.WARNING, note)
+        self._replay_to = opened.newest_height
+        height = opened.restored.header.height
+        seconds = round(time.monotonic() - began, 3)
+        self._progress("replaying", {"from": height, "to": self._replay_to, "seconds": seconds})
+        self._note(Severity.INFO, f"{home.name} restored at height {height}; its log goes to {self._replay_to}")
+        return opened
+
+    async def _live(self, opened: Opened) -> None:
+        home, clock = self._home, Clock()
+        driver = Driver(clock, self._failed)
+        transport = Transport(home.genesis, home.index, home.key, home.config.peer_listen, driver.handle, self._note)
+        limits = ClientLimits(home.config.clients_max, requests_per_second=home.config.client_requests_per_second)
+        server = ClientServer(home.key, home.config.client_listen, driver.handle, self._refused_client, limits)
+        archive = Archive(opened.history, opened.index, opened.store, self._failed_elsewhere)
+        storage = Storage(
+            opened.log, opened.places, archive, home.config.durability == "fsync",
+            self._to_loop(driver.carry_out_all), self._failed_elsewhere,
+        )  # fmt: skip
+        execution = Execution(
+            opened.executor, [storage.room, archive.room], self._to_loop(driver.handle), self._failed_elsewhere
+        )
+        carry_one = self._to_loop(lambda effect: driver.carry_out((effect,)))
+        serving = Serving(home.log, home.history, opened.index, carry_one, self._failed_elsewhere)
+        identity = Identity(home.index, home.key, home.config.feed_key)
+        replica = Replica(home.genesis, identity, opened.restored, clock.now_us())
+        parts = Parts(transport, server, storage, execution, serving, self._note, self._halted, self._committed)
+        gc.collect()
+        gc.freeze()  # what lives as long as the process need not be looked at again
+        transport.start()
+        server.start()
+        self._progress("joining", {"peers": len(transport.traffic), "peer_port": transport.port})
+        driver.start(replica, parts)
+        await self._stopped.wait()
+        driver.stop()
+        await transport.close()
+        await server.close()
+        if self._failure is None:
+            storage.room.open(True)
+            archive.room.open(True)
+            for part in (execution, storage, archive, serving, opened.store):
+                part.close()
+
+    def _conclude(self) -> int:
+        failure = self._failure
+        if failure is not None:
+            text = f"STOPPED: {failure}" if str(failure) else f"STOPPED: {type(failure).__name__}"
+            self._note(Severity.ALARM, text)
+        else:
+            self._note(Severity.INFO, "stopped")
+        self._progress("stopped", {"reason": "" if failure is None else str(failure)})
+        self._journal.close()
+        return 0 if failure is None else 1
+
+    # -- told by the parts ------------------------------------------------------------------------------
+
+    def _to_loop(self, callback: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Make a callback that other threads may call."""
+
+        def call(argument: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the node has stopped
+                self._loop.call_soon_threadsafe(callback, argument)
+
+        return call
+
+    def _failed_elsewhere(self, error: BaseException) -> None:
+        """A thread failed; told on that thread."""
+        self._to_loop(self._failed)(error)
+
+    def _failed(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+        self._stopped.set()
+
+    def _note(self, severity: Severity, text: str) -> None:
+        self._journal.note(severity, text)
+        if severity is Severity.ALARM:
+            sys.stderr.write(f"{self._home.name}: {text}\n")
+            sys.stderr.flush()
+
+    def _refused_client(self, error: str) -> None:
+        self._note(Severity.INFO, f"a connection to the client port failed: {error}")
+
+    def _halted(self, text: str) -> None:
+        self._note(Severity.ALARM, f"HALTED: {text}")
+        self._progress("halted", {"reason": text})
+
+    def _committed(self, height: int) -> None:
+        if self._is_live:
+            return
+        if height > self._replay_to:
+            self._is_live = True
+            self._progress("live", {"height": height})
+        elif height % _REPLAY_STEP == 0:
+            self._progress("replaying", {"from": height, "to": self._replay_to})
+
+
+def run_node(path: Path, progress: Progress = print_progress) -> int:
+    """Run the node whose home is `path` until SIGINT or SIGTERM. Returns the exit status: 0, or 1 after a failure,
+    whose reason is on standard error and in node.log. Raises `ConfigurationError`."""
+    home = load_home(path)
+    lock = lock_home(home)
+    sys.setswitchinterval(SWITCH_SECONDS)
+
+    async def main() -> int:
+        return await Node(home, progress).run()
+
+    try:
+        return uvloop.run(main())
+    finally:
+        os.close(lock)

@@ -1,0 +1,48 @@
+"""Where recent records are in the log: enough to index final blocks, and to say where a restart must begin to read.
+
+A restart from a checkpoint needs its block's record and every record of a later view. Usually all of those come after
+the block's, but not always: a node may have given up on a later view before it fetched this block, and a nullify
+vote that is not read again could be contradicted. So the start is the first place of them all.
+"""
+
+from lockstep.base.errors import InvariantBroken
+from lockstep.node.record import Record, StoredBlock
+from lockstep.wire.certificate import Finalization
+
+
+def view_of(record: Record) -> int:
+    """The view that a record is about."""
+    return record.block.header.view if isinstance(record, StoredBlock) else record.view
+
+
+class Places:
+    """Positions of records since the last checkpoint."""
+
+    def __init__(self) -> None:
+        self._views: list[tuple[int, int]] = []
+        self._blocks: dict[bytes, tuple[int, int]] = {}
+        self._finalizations: dict[bytes, tuple[int, int]] = {}
+        self._newest_final = 0
+
+    def note(self, record: Record, position: int) -> None:
+        """A record is at this position. The first place of a block counts: it holds all that a later one does."""
+        self._views.append((view_of(record), position))
+        if isinstance(record, StoredBlock):
+            self._blocks.setdefault(record.block.digest, (record.block.header.height, position))
+        elif isinstance(record, Finalization):
+            self._finalizations.setdefault(record.block, (record.height, position))
+
+    def final(self, block: bytes, height: int) -> tuple[int, int]:
+        """(position of the block, of its finalization or 0), as it becomes final; forgets all up to its height."""
+        if block not in self._blocks:
+            raise InvariantBroken(f"block {block.hex()} of height {height} is final, but is not in the log")
+        self._newest_final = self._blocks[block][1]
+        finalization = self._finalizations.get(block, (0, 0))[1]
+        self._blocks = {b: at for b, at in self._blocks.items() if at[0] > height}
+        self._finalizations = {b: at for b, at in self._finalizations.items() if at[0] > height}
+        return self._newest_final, finalization
+
+    def start_after(self, view: int) -> int:
+        """Where a restart must begin, given a checkpoint at the newest final block, which is of this view."""
+        self._views = [at for at in self._views if at[0] > view]
+        return min([self._newest_final, *(position for _, position in self._views)])

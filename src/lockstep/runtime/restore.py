@@ -1,0 +1,71 @@
+"""From a home's files to what a replica starts with: the newest checkpoint, and the log's records after it."""
+
+from dataclasses import dataclass
+
+from lockstep.base.errors import StorageFailed
+from lockstep.node.executor import Executor
+from lockstep.node.record import Record, StoredBlock, decode_record
+from lockstep.node.recovery import Restored
+from lockstep.node.restore import directory_of, observed_of
+from lockstep.runtime.history import History
+from lockstep.runtime.home import Home
+from lockstep.runtime.index import Index
+from lockstep.runtime.log import Log, open_log
+from lockstep.runtime.places import Places
+from lockstep.runtime.store import Store
+from lockstep.venue.venue import Venue
+from lockstep.wire.block import Header, decode_header, genesis_header
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A home's files, open, and the replica's start."""
+
+    store: Store
+    index: Index
+    history: History
+    log: Log
+    places: Places
+    executor: Executor
+    restored: Restored
+    newest_height: int
+    """Height of the highest block that the log holds."""
+    notes: list[str]
+
+
+def open_files(home: Home) -> Opened:
+    """Open everything; raises `StorageFailed` when anything is not as it was written."""
+    store = Store(home.checkpoints)
+    saved = store.state()
+    if saved is None:
+        venue = Venue(home.genesis)
+        header = genesis_header(home.genesis.chain_id, home.genesis.time_ms)
+        log_start = history_start = None
+    else:
+        meta, chunks = saved
+        header = decode_header(meta.header)
+        _check_chain(home, header)
+        venue = Venue.restored(home.genesis, meta.manifest, chunks)
+        log_start, history_start = meta.log_position, meta.history_position
+    places, records = Places(), list[Record]()
+
+    def visit(position: int, payload: bytes) -> None:
+        record = decode_record(payload)
+        places.note(record, position)
+        records.append(record)
+
+    log = open_log(home.log, log_start, visit)
+    history = History(home.history, history_start, header.height)
+    newest = max((r.block.header.height for r in records if isinstance(r, StoredBlock)), default=header.height)
+    restored = Restored(header, venue.ledger.root, directory_of(venue), observed_of(venue), records)
+    executor = Executor(venue, header.digest, header.height)
+    notes = [*log.notes, *history.notes]
+    return Opened(store, Index(store), history, log, places, executor, restored, newest, notes)
+
+
+def _check_chain(home: Home, header: Header) -> None:
+    if header.chain_id != home.genesis.chain_id:
+        raise StorageFailed(
+            f"the checkpoint in {home.checkpoints} is of chain {header.chain_id.hex()}, the genesis file of chain "
+            f"{home.genesis.chain_id.hex()}: one of them does not belong to this home"
+        )

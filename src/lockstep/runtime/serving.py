@@ -1,0 +1,96 @@
+"""The serving thread: reads old blocks for peers that catch up, and old outcomes for clients that ask.
+
+Only so many requests wait; one beyond is not served, and whoever asked asks again.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from lockstep.base.errors import StorageFailed
+from lockstep.node.effects import Effect, Reply, Send, ServeChain, ServeFate
+from lockstep.node.record import decode_record
+from lockstep.runtime.history import HistoryReader
+from lockstep.runtime.index import Index
+from lockstep.runtime.log_reader import LogReader
+from lockstep.runtime.worker import Worker
+from lockstep.venue.event import EVENT
+from lockstep.wire.certificate import Finalization
+from lockstep.wire.client import Fate
+from lockstep.wire.message import BLOCKS_PER_CHAIN_MAX, CHAIN_BYTES_MAX, Chain, ChainBlock
+
+REQUESTS_MAX: Final = 1_024
+_blocks = msgspec.msgpack.Decoder(ChainBlock)
+
+
+class Serving:
+    """Answers `ServeChain` and `ServeFate` with `Send` and `Reply`."""
+
+    def __init__(
+        self,
+        log: Path,
+        history: Path,
+        index: Index,
+        answered: Callable[[Effect], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """`answered` is called on this thread."""
+        self._log = LogReader(log)
+        self._history = HistoryReader(history)
+        self._index = index
+        self._answered = answered
+        self._worker: Worker[ServeChain | ServeFate] = Worker("serving", self._work, failed)
+
+    def put(self, request: ServeChain | ServeFate) -> None:
+        """Take a request, if not too many wait."""
+        if self._worker.waiting < REQUESTS_MAX:
+            self._worker.put(request)
+
+    def close(self) -> None:
+        """Finish what is queued."""
+        self._worker.close()
+        self._log.close()
+        self._history.close()
+
+    def _work(self, batch: list[ServeChain | ServeFate]) -> None:
+        for request in batch:
+            if isinstance(request, ServeChain):
+                self._answered(Send(request.peer, self._chain(request)))
+            else:
+                self._answered(Reply(request.client, self._fate(request.digest)))
+
+    def _chain(self, request: ServeChain) -> Chain:
+        """As many blocks as fit, and the newest finalization among them."""
+        blocks: list[ChainBlock] = []
+        certificate = size = 0
+        last = min(request.final_height, request.from_height + BLOCKS_PER_CHAIN_MAX - 1)
+        for height in range(request.from_height, last + 1):
+            place = self._index.block(height)
+            if place is None:
+                break
+            raw = self._log.read(place.block)
+            size += len(raw)
+            if blocks and size > CHAIN_BYTES_MAX:
+                break
+            blocks.append(_blocks.decode(memoryview(raw)[1:]))
+            certificate = place.certificate or certificate
+        return Chain(tuple(blocks), self._finalization(certificate))
+
+    def _finalization(self, position: int) -> Finalization | None:
+        if not position:
+            return None
+        record = decode_record(self._log.read(position))
+        if not isinstance(record, Finalization):
+            raise StorageFailed(f"the index says that a finalization is at position {position} of the log; it is not")
+        return record
+
+    def _fate(self, digest: bytes) -> Fate:
+        place = self._index.fate(digest)
+        block = None if place is None else self._index.block(place.height)
+        if place is None or block is None:
+            return Fate(digest, "unknown", 0, 0, "", b"")
+        rows = self._history.events(block.history, place.height)
+        outcomes = rows[place.first * EVENT.itemsize : (place.first + place.events) * EVENT.itemsize]
+        return Fate(digest, "final", place.height, place.place, "", outcomes)

@@ -1,0 +1,194 @@
+"""The checkpoint store, in LMDB: one committed state, and an index over everything final up to it.
+
+Each checkpoint is one write transaction: the chunks that changed, what a restart needs, and the index entries of the
+blocks since the last one. It is there in full, or not at all. Another process may read while the node writes: a read
+transaction sees one checkpoint, however long it takes.
+
+Keys sort by what they mean, so they are big-endian; values are little-endian.
+
+    meta     "checkpoint"              → `CheckpointMeta`, MessagePack
+    chunks   table u16, chunk u32      → 1024 bytes
+    blocks   height u64                → log position of the block u64, of its finalization u64 (0: it has none of its
+                                         own), history position u64
+    fates    bundle digest             → height u64, place in the block u32, first event u32, number of events u32
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import lmdb
+import msgspec
+import numpy as np
+
+from lockstep.base.errors import StorageFailed
+from lockstep.ledger.table import CHUNK_BYTES
+from lockstep.wire.codec import encode
+
+MAP_BYTES: Final = 1 << 38
+"""Address space reserved for the store; the file grows as it is filled."""
+PUTS_AT_ONCE: Final = 128
+"""LMDB holds the interpreter lock during a call: between calls the event loop gets its turn."""
+_CHUNK_KEY: Final = struct.Struct(">HI")
+_BLOCK: Final = struct.Struct("<QQQ")
+_FATE: Final = struct.Struct("<QIII")
+_META: Final = b"checkpoint"
+
+
+class CheckpointMeta(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a restart needs besides the chunks."""
+
+    height: int
+    header: bytes
+    certificate: bytes
+    manifest: bytes
+    state_root: bytes
+    counts: tuple[int, ...]
+    """Rows of each table."""
+    log_position: int
+    """Where to begin to read the log."""
+    history_position: int
+    """The history record of the checkpoint's block."""
+
+
+class Chunks(NamedTuple):
+    """Chunks of one table."""
+
+    table: int
+    numbers: "np.ndarray[tuple[int], np.dtype[np.int64]]"
+    data: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]"
+    """(k, 1024)."""
+
+
+class BlockPlace(NamedTuple):
+    """Where a final block's records are."""
+
+    block: int
+    certificate: int
+    history: int
+
+
+class FatePlace(NamedTuple):
+    """Where a final bundle's outcome is."""
+
+    height: int
+    place: int
+    first: int
+    events: int
+
+
+class Store:
+    """The store. Reading is safe from any thread; writing belongs to one."""
+
+    def __init__(self, folder: Path, read_only: bool = False) -> None:
+        """Open the store in `folder` (made if absent, unless `read_only`); raises `StorageFailed`."""
+        self.folder = folder
+        try:
+            if not read_only:
+                folder.mkdir(parents=True, exist_ok=True)
+            self._env = lmdb.open(str(folder), map_size=MAP_BYTES, max_dbs=4, readonly=read_only, create=not read_only)
+            names = (b"meta", b"chunks", b"blocks", b"fates")
+            self._meta, self._chunks, self._blocks, self._fates = (
+                self._env.open_db(name, create=not read_only) for name in names
+            )
+        except (lmdb.Error, OSError) as error:
+            raise self._failure("opening", error) from error
+
+    def close(self) -> None:
+        """Give the files back."""
+        self._env.close()
+
+    def _failure(self, doing: str, error: Exception) -> StorageFailed:
+        full = isinstance(error, lmdb.MapFullError) or "No space left" in str(error)
+        advice = ": the disk is full; free some space, then start the node again" if full else f": {error}"
+        return StorageFailed(f"{doing} the checkpoint store in {self.folder} failed{advice}")
+
+    # -- writing --------------------------------------------------------------------------------------
+
+    def write(
+        self,
+        meta: CheckpointMeta,
+        changed: Iterable[Chunks],
+        blocks: dict[int, BlockPlace],
+        fates: dict[bytes, FatePlace],
+    ) -> None:
+        """One checkpoint, durable when this returns; raises `StorageFailed`."""
+        try:
+            with self._env.begin(write=True) as transaction:
+                for chunks in changed:
+                    _put(transaction.cursor(self._chunks), _chunk_items(chunks))
+                _put(transaction.cursor(self._blocks), ((_height_key(h), _BLOCK.pack(*p)) for h, p in blocks.items()))
+                _put(transaction.cursor(self._fates), ((d, _FATE.pack(*p)) for d, p in fates.items()))
+                transaction.put(_META, encode(meta), db=self._meta)
+        except (lmdb.Error, OSError) as error:
+            raise self._failure("writing to", error) from error
+
+    # -- reading --------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> CheckpointMeta | None:
+        """The newest checkpoint's meta, or None when there is none yet."""
+        with self._env.begin(db=self._meta) as transaction:
+            raw = transaction.get(_META)
+        return None if raw is None else self._decode(raw)
+
+    def state(self) -> tuple[CheckpointMeta, list[Chunks]] | None:
+        """The newest checkpoint with all its chunks, from one transaction; None when there is none yet."""
+        with self._env.begin() as transaction:
+            raw = transaction.get(_META, db=self._meta)
+            if raw is None:
+                return None
+            meta = self._decode(raw)
+            cursor = transaction.cursor(self._chunks)
+            return meta, [self._table(cursor, table) for table in range(len(meta.counts))]
+
+    def block(self, height: int) -> BlockPlace | None:
+        """Where the final block at this height is, if a checkpoint covers it."""
+        with self._env.begin(db=self._blocks) as transaction:
+            raw = transaction.get(_height_key(height))
+        return None if raw is None else BlockPlace(*_BLOCK.unpack(raw))
+
+    def fate(self, bundle: bytes) -> FatePlace | None:
+        """Where the outcome of this bundle is, if a checkpoint covers it."""
+        with self._env.begin(db=self._fates) as transaction:
+            raw = transaction.get(bundle)
+        return None if raw is None else FatePlace(*_FATE.unpack(raw))
+
+    def _decode(self, raw: bytes) -> CheckpointMeta:
+        try:
+            return msgspec.msgpack.decode(raw, type=CheckpointMeta)
+        except msgspec.DecodeError as error:
+            raise StorageFailed(f"the checkpoint in {self.folder} cannot be decoded: {error}") from error
+
+    def _table(self, cursor: "lmdb.Cursor", table: int) -> Chunks:
+        """Everything stored of one table. Joined in one go: one array row at a time would take seconds."""
+        numbers: list[int] = []
+        rows: list[bytes] = []
+        if cursor.set_range(_CHUNK_KEY.pack(table, 0)):
+            for key, value in cursor:
+                owner, number = _CHUNK_KEY.unpack(key)
+                if owner != table:
+                    break
+                numbers.append(number)
+                rows.append(bytes(value))
+        data = np.frombuffer(b"".join(rows), np.uint8)
+        if data.size != len(numbers) * CHUNK_BYTES:
+            raise StorageFailed(f"a chunk of table {table} in {self.folder} has the wrong size")
+        return Chunks(table, np.array(numbers, np.int64), data.reshape(len(numbers), CHUNK_BYTES))
+
+
+def _height_key(height: int) -> bytes:
+    return height.to_bytes(8, "big")
+
+
+def _chunk_items(chunks: Chunks) -> Iterator[tuple[bytes, memoryview]]:
+    data = np.ascontiguousarray(chunks.data).reshape(-1).data
+    for place, number in enumerate(chunks.numbers.tolist()):
+        yield _CHUNK_KEY.pack(chunks.table, number), data[place * CHUNK_BYTES : (place + 1) * CHUNK_BYTES]
+
+
+def _put(cursor: "lmdb.Cursor", items: Iterable[tuple[bytes, bytes | memoryview]]) -> None:
+    remaining = iter(items)
+    while batch := list(islice(remaining, PUTS_AT_ONCE)):
+        cursor.putmulti(batch)
