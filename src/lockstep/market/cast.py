@@ -65,6 +65,15 @@ def traders(seed: int, count: int = TRADERS_DEFAULT) -> tuple[Trader, ...]:
     )
 
 
+def replay_traders(seed: int) -> tuple[Trader, ...]:
+    """Those who replay a recording: one for its bids, one for its asks, one for its takers; and a villain."""
+    roles = (Role.MAKER, Role.MAKER, Role.TAKER, Role.VILLAIN)
+    return tuple(
+        Trader(FIRST_TRADER + number, role, derive_key(seed, f"replay-{number}"), int(role is not Role.VILLAIN))
+        for number, role in enumerate(roles)
+    )
+
+
 def genesis_accounts(seed: int, cast: tuple[Trader, ...]) -> tuple[Account, ...]:
     """The accounts of the genesis: bridge, fees, insurance and the traders, gamblers with little to lose."""
     service = (

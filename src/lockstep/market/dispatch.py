@@ -46,10 +46,20 @@ class _Way:
 class Dispatcher:
     """The outboxes of all traders."""
 
-    def __init__(self, chain_id: bytes, cast: tuple[Trader, ...], validators: int, send: Send, meter: Meter) -> None:
+    def __init__(
+        self,
+        chain_id: bytes,
+        cast: tuple[Trader, ...],
+        validators: int,
+        send: Send,
+        meter: Meter,
+        on_final: Callable[[int, int, Fate], None] = lambda account, sequence, fate: None,
+    ) -> None:
+        """`on_final` is told account, sequence and fate of each bundle that becomes final, once."""
         self._validators = validators
         self._send = send
         self._meter = meter
+        self._on_final = on_final
         self._outboxes = {t.account: Outbox(t, chain_id) for t in cast if t.weight}
         self._ways: dict[bytes, _Way] = {}
         self._usable: set[int] = set()
@@ -91,12 +101,13 @@ class Dispatcher:
         """Whether the account's window has room and somebody takes bundles."""
         return not self._outboxes[account].is_full and bool(self._usable)
 
-    def submit(self, account: int, commands: Rows, due: float, now: float) -> None:
-        """Sign and send the account's next bundle."""
+    def submit(self, account: int, commands: Rows, due: float, now: float) -> int:
+        """Sign and send the account's next bundle; returns its sequence."""
         outbox = self._outboxes[account]
         item = outbox.sign(commands, self.final_height, due)
         self.pending_commands += item.bundle.count
         self._dispatch(outbox, item, now)
+        return item.bundle.sequence
 
     def _dispatch(self, outbox: Outbox, item: Item, now: float) -> None:
         """Send an item where its account speaks; without anybody to take it, it waits for the next sweep."""
@@ -146,6 +157,7 @@ class Dispatcher:
                 self._close(fate.digest, way)
                 self.last_final = item.bundle.raw
                 self._meter.bundle_final(item.bundle.count, (now - item.due) * 1e3)
+                self._on_final(way.outbox.trader.account, way.sequence, fate)
             case "expired":
                 self._expired(fate.digest, way, now)
             case "pending":

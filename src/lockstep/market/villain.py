@@ -1,0 +1,56 @@
+"""Sends traffic that must be refused, one piece at a time, and checks what it gets."""
+
+from typing import Final
+
+from lockstep.base.errors import Reason
+from lockstep.gateway.link import Link
+from lockstep.market.meter import Meter
+from lockstep.market.mischief import Attempt, Mischief
+from lockstep.wire.client import ClientReply, Goodbye, SubmitReply
+from lockstep.wire.genesis import Validator
+
+_PATIENCE_SECONDS: Final = 3.0
+_EXCUSES: Final = frozenset(
+    reason.value for reason in (Reason.BUSY, Reason.RATE_LIMITED, Reason.HALTED, Reason.NOT_READY, Reason.DUPLICATE)
+)
+"""A node may always answer these instead: it looked no further."""
+
+
+class Villain:
+    """One connection to one validator."""
+
+    def __init__(self, validator: Validator, mischief: Mischief, meter: Meter) -> None:
+        self._name = validator.name
+        self._mischief = mischief
+        self._meter = meter
+        self._waiting: Attempt | None = None
+        self._since = 0.0
+        self._link = Link(validator.client_address, validator.certificate, self._heard)
+        self._link.start()
+
+    async def close(self) -> None:
+        """Leave."""
+        await self._link.close()
+
+    def attempt(self, final_height: int, final_bundle: bytes, now: float) -> None:
+        """Try something, unless an answer is still due (not for ever: nodes get killed)."""
+        client = self._link.client
+        if client is None or (self._waiting is not None and now - self._since < _PATIENCE_SECONDS):
+            return
+        self._waiting = self._mischief.next(final_height, final_bundle)
+        self._since = now
+        client.send(self._waiting.frame)
+        client.flush()
+
+    def _heard(self, message: ClientReply) -> None:
+        attempt = self._waiting
+        if attempt is None or not isinstance(message, SubmitReply | Goodbye):
+            return
+        if attempt.reasons and isinstance(message, Goodbye):
+            return  # the node stops, or is full; what it thinks of the attempt is not known
+        self._waiting = None
+        if isinstance(message, Goodbye) or message.reason in attempt.reasons:
+            self._meter.turned_away[attempt.name] += 1
+        elif message.reason not in _EXCUSES:
+            verdict = f"refused as {message.reason!r}" if message.reason else "taken"
+            self._meter.wronged.append(f"{self._name}: {attempt.name} was {verdict}")
