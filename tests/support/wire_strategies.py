@@ -1,0 +1,82 @@
+"""Hypothesis strategies for everything that travels: valid values, as wild as their types allow."""
+
+from hypothesis import strategies as st
+
+from lockstep.base.limits import BLOCK_BUNDLES_MAX, BLOCK_COMMANDS_MAX, INSTRUMENTS_MAX, PRICE_TICKS_MAX, VALIDATORS_MAX
+from lockstep.wire import client, message
+from lockstep.wire.block import HEADER_BYTES, Header, Payload
+from lockstep.wire.certificate import Finalization, Notarization, Nullification
+from lockstep.wire.vote import Finalize, Notarize, Nullify
+
+U63 = st.integers(0, (1 << 63) - 1)
+I64 = st.integers(-(1 << 63), (1 << 63) - 1)
+DIGEST = st.binary(min_size=32, max_size=32)
+SIGNATURE = st.binary(min_size=64, max_size=64)
+BLOB = st.binary(max_size=300)
+TEXT = st.text(max_size=20)
+
+NOTARIZE = st.builds(Notarize, U63, DIGEST, U63, SIGNATURE)
+NULLIFY = st.builds(Nullify, U63, U63, SIGNATURE)
+FINALIZE = st.builds(Finalize, U63, U63, DIGEST, DIGEST, DIGEST, U63, SIGNATURE)
+VOTE = NOTARIZE | NULLIFY | FINALIZE
+
+BITMAP = st.binary(max_size=VALIDATORS_MAX // 8)
+SIGNATURES = st.lists(SIGNATURE, max_size=4).map(b"".join)
+FINALIZATION = st.builds(Finalization, U63, U63, DIGEST, DIGEST, DIGEST, BITMAP, SIGNATURES)
+CERTIFICATE = (
+    st.builds(Notarization, U63, DIGEST, BITMAP, SIGNATURES)
+    | st.builds(Nullification, U63, BITMAP, SIGNATURES)
+    | FINALIZATION
+)
+
+HEADER = st.builds(
+    Header, DIGEST, U63, U63, U63, U63, st.integers(0, VALIDATORS_MAX - 1), st.integers(0, BLOCK_BUNDLES_MAX),
+    st.integers(0, BLOCK_COMMANDS_MAX), DIGEST, DIGEST,
+)  # fmt: skip
+BLOBS = st.lists(BLOB, max_size=4).map(tuple)
+PAYLOAD = st.builds(Payload, st.lists(DIGEST, max_size=4).map(b"".join), BLOBS, BLOBS)
+RAW_HEADER = st.binary(min_size=HEADER_BYTES, max_size=HEADER_BYTES)
+CHAIN_BLOCK = st.builds(message.ChainBlock, BLOB, BLOB, BLOBS)
+
+MESSAGE = st.one_of(
+    VOTE,
+    CERTIFICATE,
+    st.builds(message.Hello, U63, DIGEST, U63),
+    st.builds(message.BundleBody, BLOB),
+    st.builds(message.Proposal, RAW_HEADER, BLOB, SIGNATURE),
+    st.builds(message.FetchCertificates, U63, U63),
+    st.builds(message.Certificates, st.lists(CERTIFICATE, max_size=4).map(tuple)),
+    st.builds(message.FetchBundles, st.lists(DIGEST, min_size=1, max_size=4).map(b"".join)),
+    st.builds(message.Bundles, BLOBS),
+    st.builds(message.FetchBlock, DIGEST),
+    st.builds(message.BlockBody, RAW_HEADER, BLOB),
+    st.builds(message.FetchChain, U63),
+    st.builds(message.Chain, st.lists(CHAIN_BLOCK, max_size=3).map(tuple), st.none() | FINALIZATION),
+    st.builds(message.ObservationBody, BLOB),
+    st.builds(message.Ping, U63, U63, U63),
+    st.builds(message.Pong, U63),
+)
+
+PRICES = st.lists(st.integers(0, PRICE_TICKS_MAX - 1), max_size=min(8, INSTRUMENTS_MAX)).map(tuple)
+REQUEST = st.one_of(
+    st.builds(client.Submit, BLOB),
+    st.builds(client.AskFate, DIGEST),
+    st.builds(client.AskAccount, U63),
+    st.builds(client.AskStatus),
+    st.builds(client.Subscribe, st.booleans(), st.booleans()),
+    st.builds(client.PriceReport, U63, PRICES, SIGNATURE),
+)
+INSTRUMENT = st.builds(client.InstrumentSummary, TEXT, I64, I64, I64, st.booleans(), I64, I64)
+PEER = st.builds(client.PeerStatus, I64, st.booleans(), I64, I64, I64)
+REPLY = st.one_of(
+    st.builds(client.SubmitReply, DIGEST, TEXT, TEXT),
+    st.builds(client.Fate, DIGEST, TEXT, I64, I64, TEXT, BLOB),
+    st.builds(client.AccountReply, I64, st.booleans(), I64, I64),
+    st.builds(client.BlockFinal, I64, I64, I64, DIGEST, DIGEST, DIGEST, I64, I64, I64),
+    st.builds(client.Goodbye, TEXT, TEXT),
+    st.builds(
+        client.StatusReply, TEXT, I64, TEXT, TEXT, st.lists(TEXT, max_size=3).map(tuple), I64, I64, I64, I64, I64,
+        I64, I64, DIGEST, I64, I64, I64, I64, I64, st.lists(PEER, max_size=3).map(tuple),
+        st.lists(INSTRUMENT, max_size=3).map(tuple), I64, I64,
+    ),
+)  # fmt: skip
