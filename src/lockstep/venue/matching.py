@@ -28,6 +28,7 @@ from lockstep.venue.memory import (
     read_venue,
     write_account,
     write_instrument,
+    write_venue,
 )
 from lockstep.venue.positions import BUY, apply_fill, reducible
 from lockstep.venue.record import record
@@ -148,6 +149,7 @@ def _trade(
     shrink_order(state, slot, lots)
     instrument["last_price"] = price
     instrument["volume"] = running_total(instrument["volume"], lots)
+    write_venue(state, 0)["fills"] += 1
     put(state, FILLS, get(state, FILLS) + 1)
 
 

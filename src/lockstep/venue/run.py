@@ -140,6 +140,7 @@ def run_commands(state: State) -> bool:
             else:
                 reject(state, account, command, _UNKNOWN_ACCOUNT)
             at += 1
+        write_venue(state, 0)["commands"] += i64(span["count"])
         put(state, SPAN_AT, span_at + 1)
         at = i64(-1)
         put(state, COMMAND_AT, at)

@@ -1,5 +1,6 @@
 """The venue: a ledger, and blocks executed on it one after the other."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ import numpy as np
 from lockstep.base.digest import digest
 from lockstep.base.errors import InvariantBroken
 from lockstep.base.limits import BLOCK_COMMANDS_MAX
+from lockstep.ledger.changes import ChunkSet
 from lockstep.ledger.ledger import Ledger
 from lockstep.ledger.table import Undo
 from lockstep.venue import schema
@@ -45,9 +47,19 @@ class Execution:
 class Venue:
     """Executes blocks over its ledger. One thread at a time; kernels release the GIL."""
 
-    def __init__(self, genesis: Genesis) -> None:
-        """A venue at its genesis, which `check_genesis` has passed. The genesis state is committed."""
+    def __init__(self, genesis: Genesis, stored: tuple[bytes, Iterable[ChunkSet]] | None = None) -> None:
+        """A venue at its genesis, which `check_genesis` has passed; or at a `stored` state, given as the manifest and
+        the chunks of all checkpoints. That state is committed. Raises `StorageFailed` when the chunks do not have the
+        manifest's hashes."""
         self.ledger = Ledger(schema.layouts(genesis))
+        if stored is None:
+            self._found(genesis)
+        else:
+            self.ledger.load(*stored)
+        self._memory = Memory(self.ledger.tables)
+        self._events = np.zeros(_EVENTS, EVENT)
+
+    def _found(self, genesis: Genesis) -> None:
         undo = self.ledger.begin()
         founding_chunks = 64 + sum(len(rows) for rows in (genesis.accounts, genesis.validators, genesis.instruments))
         while len(undo.places) < founding_chunks:
@@ -55,8 +67,6 @@ class Venue:
         found(genesis, self.ledger.tables, undo)
         self.ledger.seal()
         self.ledger.commit()
-        self._memory = Memory(self.ledger.tables)
-        self._events = np.zeros(_EVENTS, EVENT)
 
     def execute(self, height: int, time_ms: int, observations: Array, bundles: Array, commands: Array) -> Execution:
         """Execute a block in a new epoch and seal it.
