@@ -165,7 +165,6 @@ class Pipeline:
         certificate = self._certificates.pop(block, None)
         if certificate is not None:
             self.last_certificate = certificate
-            ctx.out.append(Persist((certificate,)))
         fates = bundle_fates(entry)
         ctx.out.append(Commit(block, entry.header.height, entry.execution.events, tuple(fates)))
         obsolete = ctx.tree.advance(entry)

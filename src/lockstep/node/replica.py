@@ -23,7 +23,7 @@ from lockstep.node.builder import Builder
 from lockstep.node.checks import check_bundles
 from lockstep.node.clients import Clients
 from lockstep.node.context import Context
-from lockstep.node.effects import Checkpoint, DropPeer, Effect, Reply, ServeChain, Severity
+from lockstep.node.effects import Checkpoint, DropPeer, Effect, Persist, Reply, ServeChain, Severity
 from lockstep.node.events import (
     ClientAsked,
     ClientLeft,
@@ -312,6 +312,7 @@ class Replica:
                 block = decode_block(fetched.wire.header, fetched.wire.payload)
                 adopt(entry, StoredBlock(block, fetched.bundles))
             self._bodies.forget(fetched.header.digest)
+        self._ctx.out.append(Persist((proven.finalization,)))
         self._pipeline.finalise(proven.finalization)
 
     # -- blocks ---------------------------------------------------------------------------------------
