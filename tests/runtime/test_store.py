@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from lockstep.base.errors import StorageFailed
-from lockstep.runtime.store import BlockPlace, CheckpointMeta, Chunks, FatePlace, Store
+from lockstep.ledger.changes import ChunkSet
+from lockstep.runtime.store import BlockPlace, CheckpointMeta, FatePlace, Store
 
 
 def meta(height: int) -> CheckpointMeta:
-    return CheckpointMeta(height, b"header", b"certificate", b"{}", bytes(32), (10, 0, 3), 7 * height, 9 * height)
+    return CheckpointMeta(height, b"header", b"certificate", b"{}", bytes(32), 7 * height, 9 * height)
 
 
-def chunks(table: int, numbers: list[int], fill: int) -> Chunks:
-    return Chunks(table, np.array(numbers), np.full((len(numbers), 1024), fill, np.uint8))
+def chunks(table: int, numbers: list[int], fill: int) -> ChunkSet:
+    return ChunkSet(table, np.array(numbers), np.full((len(numbers), 1024), fill, np.uint8))
 
 
 def test_an_empty_store_has_no_checkpoint(tmp_path: Path) -> None:
@@ -35,11 +36,11 @@ def test_checkpoints_add_up_and_survive_reopening(tmp_path: Path) -> None:
     again = Store(tmp_path)
     state = again.state()
     assert state is not None and state[0] == meta(2) == again.checkpoint()
-    first, second, third = state[1]
-    assert first.numbers.tolist() == many and second.numbers.size == 0
+    first, third = state[1]
+    assert (first.table, third.table) == (0, 2) and first.chunks.tolist() == many
     expected = [9 if number in (4, 299) else 1 for number in many]
     assert first.data[:, 0].tolist() == expected == first.data[:, 1023].tolist()
-    assert third.numbers.tolist() == [5, 70_000] and third.data.tolist() == [[2] * 1024] * 2
+    assert third.chunks.tolist() == [5, 70_000] and third.data.tolist() == [[2] * 1024] * 2
     assert again.block(1) == BlockPlace(1, 2, 3) and again.block(2) == BlockPlace(4, 0, 6) and again.block(3) is None
     assert again.fate(b"d" * 32) == fate and again.fate(b"e" * 32) is None
     again.close()

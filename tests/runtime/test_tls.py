@@ -4,7 +4,6 @@ import ssl
 
 import msgspec
 import pytest
-from tests.support.real_network import real_genesis, validator_key
 
 from lockstep.base.errors import ConfigurationError
 from lockstep.runtime.tls import (
@@ -15,6 +14,7 @@ from lockstep.runtime.tls import (
     peer_client_context,
     peer_server_context,
 )
+from tests.support.real_network import real_genesis, validator_key
 
 
 def test_the_same_key_gives_the_same_certificate() -> None:

@@ -10,12 +10,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
-from lockstep.ledger.ledger import State
+from lockstep.ledger.changes import Checkpoint as State
 from lockstep.node.effects import Commit
 from lockstep.runtime.history import History
 from lockstep.runtime.index import Index
 from lockstep.runtime.room import Room
-from lockstep.runtime.store import BlockPlace, CheckpointMeta, Chunks, FatePlace, Store
+from lockstep.runtime.store import BlockPlace, CheckpointMeta, FatePlace, Store
 from lockstep.runtime.worker import Worker
 
 QUEUE_BYTES_MAX: Final = 256 * 1024 * 1024
@@ -88,9 +88,8 @@ class Archive:
         blocks = {h: place for h, place in index.blocks.items() if h <= height}
         fates = {bundle: place for bundle, place in index.fates.items() if place.height <= height}
         meta = CheckpointMeta(
-            height, job.header, job.certificate, state.manifest, state.root, tuple(state.counts.tolist()),
-            job.log_position, blocks[height].history,
-        )  # fmt: skip
-        self._store.write(meta, [Chunks(*changed) for changed in state.changed], blocks, fates)
+            height, job.header, job.certificate, state.manifest, state.root, job.log_position, blocks[height].history
+        )
+        self._store.write(meta, state.sets, blocks, fates)
         index.settle(height)
         self.checkpoint_height = height

@@ -56,6 +56,7 @@ class Driver:
         self._replica: Replica | None = None
         self._events: deque[Event] = deque()
         self._is_running = False
+        self._is_settling = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_us = 0
 
@@ -109,14 +110,22 @@ class Driver:
             while self._events and self._replica is not None:
                 event = self._events.popleft()
                 self._carry(self._replica.step(event, self._clock.now_us()))
-            self._parts.transport.flush()
-            self._parts.server.flush()
-            self._arm()
+            if not self._is_settling:
+                self._is_settling = True
+                self._loop.call_soon(self._settle)
         except Exception as error:  # noqa: BLE001 (any error here leaves effects undone: the node must stop)
             self.stop()
             self._failed(error)
         finally:
             self._is_running = False
+
+    def _settle(self) -> None:
+        """Once for all events of one turn of the loop: write what is queued, and set the timer."""
+        self._is_settling = False
+        if self._replica is not None:
+            self._parts.transport.flush()
+            self._parts.server.flush()
+            self._arm(self._replica.deadline())
 
     def _carry(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -142,9 +151,8 @@ class Driver:
 
     # -- time -----------------------------------------------------------------------------------------
 
-    def _arm(self) -> None:
+    def _arm(self, deadline: int | None) -> None:
         """One timer. One that is due too early is left: when it fires, it is set again."""
-        deadline = None if self._replica is None else self._replica.deadline()
         if deadline is None or (self._timer is not None and self._timer_us <= deadline):
             return
         if self._timer is not None:

@@ -45,7 +45,7 @@ def open_files(home: Home) -> Opened:
         meta, chunks = saved
         header = decode_header(meta.header)
         _check_chain(home, header)
-        venue = Venue.restored(home.genesis, meta.manifest, chunks)
+        venue = Venue(home.genesis, (meta.manifest, chunks))
         log_start, history_start = meta.log_position, meta.history_position
     places, records = Places(), list[Record]()
 

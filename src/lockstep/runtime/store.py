@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 
 from lockstep.base.errors import StorageFailed
+from lockstep.ledger.changes import ChunkSet
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.wire.codec import encode
 
@@ -45,21 +46,10 @@ class CheckpointMeta(msgspec.Struct, frozen=True, array_like=True, forbid_unknow
     certificate: bytes
     manifest: bytes
     state_root: bytes
-    counts: tuple[int, ...]
-    """Rows of each table."""
     log_position: int
     """Where to begin to read the log."""
     history_position: int
     """The history record of the checkpoint's block."""
-
-
-class Chunks(NamedTuple):
-    """Chunks of one table."""
-
-    table: int
-    numbers: "np.ndarray[tuple[int], np.dtype[np.int64]]"
-    data: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]"
-    """(k, 1024)."""
 
 
 class BlockPlace(NamedTuple):
@@ -110,7 +100,7 @@ class Store:
     def write(
         self,
         meta: CheckpointMeta,
-        changed: Iterable[Chunks],
+        changed: Iterable[ChunkSet],
         blocks: dict[int, BlockPlace],
         fates: dict[bytes, FatePlace],
     ) -> None:
@@ -133,15 +123,14 @@ class Store:
             raw = transaction.get(_META)
         return None if raw is None else self._decode(raw)
 
-    def state(self) -> tuple[CheckpointMeta, list[Chunks]] | None:
+    def state(self) -> tuple[CheckpointMeta, list[ChunkSet]] | None:
         """The newest checkpoint with all its chunks, from one transaction; None when there is none yet."""
         with self._env.begin() as transaction:
             raw = transaction.get(_META, db=self._meta)
             if raw is None:
                 return None
             meta = self._decode(raw)
-            cursor = transaction.cursor(self._chunks)
-            return meta, [self._table(cursor, table) for table in range(len(meta.counts))]
+            return meta, _sets(transaction.cursor(self._chunks))
 
     def block(self, height: int) -> BlockPlace | None:
         """Where the final block at this height is, if a checkpoint covers it."""
@@ -161,30 +150,31 @@ class Store:
         except msgspec.DecodeError as error:
             raise StorageFailed(f"the checkpoint in {self.folder} cannot be decoded: {error}") from error
 
-    def _table(self, cursor: "lmdb.Cursor", table: int) -> Chunks:
-        """Everything stored of one table. Joined in one go: one array row at a time would take seconds."""
-        numbers: list[int] = []
-        rows: list[bytes] = []
-        if cursor.set_range(_CHUNK_KEY.pack(table, 0)):
-            for key, value in cursor:
-                owner, number = _CHUNK_KEY.unpack(key)
-                if owner != table:
-                    break
-                numbers.append(number)
-                rows.append(bytes(value))
-        data = np.frombuffer(b"".join(rows), np.uint8)
-        if data.size != len(numbers) * CHUNK_BYTES:
-            raise StorageFailed(f"a chunk of table {table} in {self.folder} has the wrong size")
-        return Chunks(table, np.array(numbers, np.int64), data.reshape(len(numbers), CHUNK_BYTES))
+
+def _sets(cursor: "lmdb.Cursor") -> list[ChunkSet]:
+    """All chunks, by table. Joined in one go: one array row at a time would take seconds."""
+    numbers: dict[int, list[int]] = {}
+    rows: dict[int, list[bytes]] = {}
+    for key, value in cursor:
+        table, number = _CHUNK_KEY.unpack(key)
+        numbers.setdefault(table, []).append(number)
+        rows.setdefault(table, []).append(bytes(value))
+    return [
+        ChunkSet(
+            table, np.array(numbers[table], np.int32),
+            np.frombuffer(b"".join(rows[table]), np.uint8).reshape(-1, CHUNK_BYTES),
+        )
+        for table in numbers
+    ]  # fmt: skip
 
 
 def _height_key(height: int) -> bytes:
     return height.to_bytes(8, "big")
 
 
-def _chunk_items(chunks: Chunks) -> Iterator[tuple[bytes, memoryview]]:
+def _chunk_items(chunks: ChunkSet) -> Iterator[tuple[bytes, memoryview]]:
     data = np.ascontiguousarray(chunks.data).reshape(-1).data
-    for place, number in enumerate(chunks.numbers.tolist()):
+    for place, number in enumerate(chunks.chunks.tolist()):
         yield _CHUNK_KEY.pack(chunks.table, number), data[place * CHUNK_BYTES : (place + 1) * CHUNK_BYTES]
 
 

@@ -58,6 +58,7 @@ class Venue:
             self.ledger.load(*stored)
         self._memory = Memory(self.ledger.tables)
         self._events = np.zeros(_EVENTS, EVENT)
+        self._opened_before = len(genesis.accounts)
 
     def _found(self, genesis: Genesis) -> None:
         undo = self.ledger.begin()
@@ -75,10 +76,22 @@ class Venue:
         block, whose signatures, sequences and expiry the caller has checked. Raises `InvariantBroken` when the bundles
         do not divide the commands.
         """
+        events = self.run(height, time_ms, observations, bundles, commands)
+        return Execution(
+            height=height,
+            state_root=self.ledger.seal(),
+            events=events,
+            event_root=digest(events.tobytes()),
+            opened=self.opened(self._opened_before),
+            fills=int(self._memory.registers[FILLS]),
+            summary=summarise(self.rows(schema.INSTRUMENTS)),
+        )
+
+    def run(self, height: int, time_ms: int, observations: Array, bundles: Array, commands: Array) -> Array:
+        """The part of `execute` before hashing: the block's events, in a new epoch that is not sealed yet."""
         _check_spans(bundles, len(commands))
-        opened_before = self._accounts()
-        undo = self.ledger.begin()
-        self._memory.use_undo(undo)
+        self._opened_before = len(self.rows(schema.ACCOUNTS))
+        self._memory.use_undo(self.ledger.begin())
         self._memory.use_inputs(
             np.ascontiguousarray(observations, OBSERVATION),
             np.ascontiguousarray(bundles, schema.BUNDLE_SPAN),
@@ -95,18 +108,8 @@ class Venue:
                 stretches.append(self._take_events())
                 self._grow_undo()
         stretches.append(self._take_events())
-        events = np.concatenate(stretches) if len(stretches) > 1 else stretches[0]
         self._set_counts()
-        root = self.ledger.seal()
-        return Execution(
-            height=height,
-            state_root=root,
-            events=events,
-            event_root=digest(events.tobytes()),
-            opened=self.opened(opened_before),
-            fills=int(registers[FILLS]),
-            summary=summarise(self.rows(schema.INSTRUMENTS)),
-        )
+        return np.concatenate(stretches) if len(stretches) > 1 else stretches[0]
 
     def rollback(self) -> None:
         """Take back the newest block."""
@@ -130,9 +133,6 @@ class Venue:
             (first + i, key.tobytes(), int(height))
             for i, (key, height) in enumerate(zip(keys, accounts["opened_height"], strict=True))
         )
-
-    def _accounts(self) -> int:
-        return len(self.rows(schema.ACCOUNTS))
 
     def _take_events(self) -> Array:
         registers = self._memory.registers
