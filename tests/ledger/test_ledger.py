@@ -9,47 +9,9 @@ from blake3 import blake3
 
 from lockstep.base.errors import InvariantBroken
 from lockstep.ledger import ledger as ledger_module
-from lockstep.ledger.kernel import entry_kernel
-from lockstep.ledger.ledger import EPOCHS_MAX, Ledger, TableLayout
-from lockstep.ledger.table import Table, Undo, room, touch
+from lockstep.ledger.ledger import EPOCHS_MAX, TableLayout
 
-ACCOUNT = np.dtype([("id", "<u8"), ("balance", "<i8"), ("lots", "<i4", (4,)), ("note", "S32")])
-TICK = np.dtype([("price", "<i8")])
-
-
-@entry_kernel
-def set_row(table: Table, undo: Undo, row: int, value: int) -> None:
-    """Write one row, appending when it lies beyond the table."""
-    touch(table, undo, row)
-    words = table.rows[row]
-    words[0] = value
-    table.count[0] = max(table.count[0], row + 1)
-
-
-def new_ledger() -> Ledger:
-    return Ledger([TableLayout("accounts", ACCOUNT, 100_000), TableLayout("ticks", TICK, 5_000)])
-
-
-def used_bytes(ledger: Ledger) -> list[bytes]:
-    return [t.rows[: int(t.count[0])].tobytes() for t in ledger.tables]
-
-
-def expected_root(ledger: Ledger) -> bytes:
-    """The root by the definition: every table hashed whole by the reference package."""
-    manifest = json.loads(ledger.manifest())
-    for entry, data in zip(manifest["tables"], used_bytes(ledger), strict=True):
-        entry["rows"] = len(data) // entry["row_bytes"]
-        entry["blake3"] = blake3(data).hexdigest()
-    return blake3(json.dumps(manifest, separators=(",", ":")).encode()).digest()
-
-
-def write(ledger: Ledger, rows: Any, value: int, table: int = 0) -> bytes:
-    undo = ledger.begin()
-    for row in rows:
-        if room(undo) == 0:
-            undo = ledger.grow_undo()
-        set_row(ledger.tables[table], undo, row, value)
-    return ledger.seal()
+from .writing import expected_root, new_ledger, used_bytes, write, write_rows
 
 
 def test_an_empty_ledger_has_the_hash_of_nothing_for_each_table() -> None:
@@ -95,7 +57,7 @@ def test_rollback_restores_bytes_counts_and_root() -> None:
 def test_an_unsealed_epoch_can_be_taken_back() -> None:
     ledger = new_ledger()
     root = ledger.root
-    set_row(ledger.tables[0], ledger.begin(), 0, 9)
+    write_rows(ledger, ledger.begin(), [0], 9)
     ledger.rollback()
     assert ledger.root == root
     assert not used_bytes(ledger)[0]
@@ -148,8 +110,7 @@ def test_epochs_are_bounded_and_ordered() -> None:
 
 def test_bytes_beyond_the_rows_must_be_zero() -> None:
     ledger = new_ledger()
-    undo = ledger.begin()
-    set_row(ledger.tables[0], undo, 5, 1)
+    write_rows(ledger, ledger.begin(), [5], 1)
     ledger.tables[0].count[0] = 3
     with pytest.raises(InvariantBroken, match="accounts has bytes other than zero"):
         ledger.seal()

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     STRANGER = "stranger"
     EQUIVOCATION = "equivocation"
     BAD_CERTIFICATE = "bad-certificate"
+    BAD_PROOF = "bad-proof"
     BAD_OBSERVATION = "bad-observation"
     RATE_LIMITED = "rate-limited"
 

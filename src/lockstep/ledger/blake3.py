@@ -6,17 +6,22 @@ import numpy as np
 
 from lockstep.ledger.compress import compress
 from lockstep.ledger.constants import (
+    BLOCK_BYTES,
     CHUNK_BLOCKS,
+    CHUNK_END,
     CHUNK_START,
     COUNTER,
     FLAGS,
     JOB_COLUMNS,
     LANES,
     LENGTH,
+    PARENT,
+    ROOT,
     SOURCE,
     TARGET,
+    VALUE_WORDS,
 )
-from lockstep.ledger.kernel import Int, kernel
+from lockstep.ledger.kernel import Int, entry_kernel, kernel
 
 
 def new_jobs() -> "np.ndarray[Any, np.dtype[np.int64]]":
@@ -46,3 +51,26 @@ def run_jobs(words: Any, values: Any, jobs: Any, count: Int, blocks: Int) -> Non
         for row in range(len(jobs)):
             jobs[row, at] = jobs[row, count - 1]
     compress(words, values, jobs, full, blocks, CHUNK_START if blocks == CHUNK_BLOCKS else 0)
+
+
+def chunk_value(chunk: bytes, number: int, root: bool) -> bytes:
+    """Chaining value of chunk `number`, 0 … 1024 bytes; with `root`, the hash of an input that is this chunk alone."""
+    padded = chunk.ljust(CHUNK_BLOCKS * BLOCK_BYTES, b"\0")
+    return _value(padded, number, len(chunk), CHUNK_END | (ROOT if root else 0), CHUNK_BLOCKS)
+
+
+def parent_value(left: bytes, right: bytes, root: bool) -> bytes:
+    """Chaining value of the node above two nodes; with `root`, the hash of the whole input."""
+    return _value(left + right, 0, BLOCK_BYTES, PARENT | (ROOT if root else 0), 1)
+
+
+def _value(data: bytes, counter: int, length: int, flags: int, blocks: int) -> bytes:
+    jobs, value = new_jobs(), np.zeros(VALUE_WORDS, np.uint32)
+    jobs[:, 0] = 0, 0, counter, length, flags
+    _run_one(np.frombuffer(data, np.uint32).copy(), value, jobs, blocks)
+    return value.tobytes()
+
+
+@entry_kernel
+def _run_one(words: Any, values: Any, jobs: Any, blocks: Int) -> None:
+    run_jobs(words, values, jobs, np.int64(1), blocks)

@@ -15,12 +15,14 @@ from typing import Final
 import numpy as np
 
 from lockstep.base.digest import digest
-from lockstep.base.errors import InvariantBroken
+from lockstep.base.errors import InvariantBroken, Refused, StorageFailed
 from lockstep.base.limits import SPECULATIVE_DEPTH_MAX
-from lockstep.ledger.manifest import ROW_BYTES_MAX, ManifestWriter
+from lockstep.ledger.changes import Changes, Checkpoint, ChunkSet, committed_copy
+from lockstep.ledger.manifest import ROW_BYTES_MAX, ManifestWriter, parse_manifest
+from lockstep.ledger.proof import RowProof
 from lockstep.ledger.table import CHUNK_BYTES, CHUNK_WORDS, Table, Undo, page_aligned
-from lockstep.ledger.tree import mark_places_stale, new_trees, refresh, table_hashes
-from lockstep.ledger.undo import SEGMENT_CHUNKS, SEGMENT_CHUNKS_MAX, new_undo, note_changed, restore
+from lockstep.ledger.tree import mark_places_stale, new_trees, path, refresh, table_hashes
+from lockstep.ledger.undo import SEGMENT_CHUNKS, SEGMENT_CHUNKS_MAX, new_undo, restore
 
 EPOCHS_MAX: Final = SPECULATIVE_DEPTH_MAX + 2
 EPOCH_NUMBER_MAX: Final = (1 << 32) - 1
@@ -81,9 +83,7 @@ class Ledger:
         self._counts = np.zeros(len(reserved), np.int64)
         self._trees = new_trees(reserved, [int(first) * CHUNK_BYTES // 4 for first in self._first])
         self._writer = ManifestWriter([(layout.name, layout.dtype) for layout in layouts])
-        self._slot = page_aligned(total * 4).view(np.int32)[:total]
-        self._changed = page_aligned(total * 4).view(np.int32)[:total]
-        self._changed_count = 0
+        self._changes = Changes(self._first, total)
         self._epoch_number = 0
         self._epochs: list[_Epoch] = []
         self._spare: list[Undo] = []
@@ -178,10 +178,80 @@ class Ledger:
             raise InvariantBroken("there is no sealed epoch to commit")
         epoch = self._epochs.pop(0)
         assert epoch.sealed is not None
-        for segment in epoch.segments:
-            self._changed_count = note_changed(self._slot, self._changed, self._changed_count, self._first, segment)
+        self._changes.note(epoch.segments)
         self._committed = epoch.sealed
         self._release(epoch)
+
+    def prove_row(self, number: int, row: int) -> RowProof:
+        """Prove a row of the newest sealed state: against `root`, which becomes final when its block does.
+
+        Raises `InvariantBroken` while an epoch is being written, `IndexError` when there is no such row.
+        """
+        state = self.state
+        if self._epochs and self._epochs[-1].sealed is None:
+            raise InvariantBroken("no row can be proven while an epoch is being written")
+        if not 0 <= row < state.counts[number]:
+            raise IndexError(f"table {self.layouts[number].name} has {state.counts[number]} rows, and no row {row}")
+        if self._state().root != state.root:  # hashes what a rollback left to be hashed
+            raise InvariantBroken("a rollback did not restore the state")
+        width, used = int(self._width[number]), int(state.counts[number] * self._width[number])
+        chunk = row * width // CHUNK_BYTES
+        image = self._chunks[self._first[number] + chunk].tobytes()[: used - chunk * CHUNK_BYTES]
+        return RowProof(state.manifest, self.layouts[number].name, row, image, path(self._trees, number, chunk))
+
+    # -- leaving and entering memory -----------------------------------------------------------------
+
+    def checkpoint(self) -> Checkpoint:
+        """The committed state, as the chunks changed since the last call; open epochs leave no trace in it."""
+        sets = self._changes.take(self._chunks, self._open_segments())
+        return Checkpoint(self._committed.root, self._committed.manifest, sets)
+
+    def committed_bytes(self, number: int) -> bytes:
+        """The used bytes of a table as committed: what its hash in the committed manifest covers."""
+        used = int(self._committed.counts[number] * self._width[number])
+        first = int(self._first[number])
+        chunks = self._chunks[first : first - (-used // CHUNK_BYTES)]
+        return committed_copy(chunks, number, self._open_segments()).tobytes()[:used]
+
+    def load(self, manifest: bytes, sets: Iterable[ChunkSet]) -> None:
+        """Fill a new ledger with the chunks of all checkpoints so far, of which `manifest` is the last one's.
+
+        Raises `StorageFailed` when that does not give the manifest's hashes; the ledger is then of no use.
+        """
+        if self._epoch_number or self._counts.any():
+            raise InvariantBroken("a state can only be loaded into a new ledger")
+        try:
+            entries = parse_manifest(manifest).tables
+            for layout, entry in zip(self.layouts, entries, strict=True):
+                if entry.rows > layout.capacity_rows:
+                    raise ValueError(f"table {layout.name} has room for {layout.capacity_rows} rows, not {entry.rows}")
+            for part in sets:
+                self._load_set(part)
+            self._counts[:] = [entry.rows for entry in entries]
+            state = self._state()
+        except (Refused, InvariantBroken, ValueError) as error:
+            raise StorageFailed(f"the stored state cannot be loaded: {error}") from error
+        if state.manifest != manifest:
+            raise StorageFailed("the stored chunks do not have the hashes that the stored manifest gives")
+        self._committed = state
+
+    def _load_set(self, part: ChunkSet) -> None:
+        if not 0 <= part.table < len(self.layouts):
+            raise ValueError(f"there is no table {part.table}")
+        capacity = self.layouts[part.table].capacity_chunks
+        if len(part.chunks) and not 0 <= part.chunks.min() <= part.chunks.max() < capacity:
+            raise ValueError(f"table {part.table} has {capacity} chunks")
+        data = np.ascontiguousarray(part.data).view(np.uint64).reshape(len(part.chunks), CHUNK_WORDS)
+        self._chunks[self._first[part.table] + part.chunks] = data
+        places = np.empty((len(part.chunks), 2), np.int32)
+        places[:, 0], places[:, 1] = part.table, part.chunks
+        mark_places_stale(self._trees, places, len(places))
+
+    def _open_segments(self) -> list[Undo]:
+        """Segments of all open epochs, the newest first."""
+        return [segment for epoch in reversed(self._epochs) for segment in reversed(epoch.segments)]
+
+    # -- inside --------------------------------------------------------------------------------------
 
     def _writing(self) -> _Epoch:
         if not self._epochs or self._epochs[-1].sealed is not None:

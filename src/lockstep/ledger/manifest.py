@@ -8,6 +8,7 @@ below, no blanks, no line end, ASCII, lower-case hex, numbers in decimal.
     "blake3":"…"},…]}
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,6 +21,8 @@ FORMAT: Final = "lockstep-state-1"
 MANIFEST_BYTES_MAX: Final = 64 * 1024
 TABLES_MAX: Final = 64
 ROW_BYTES_MAX: Final = 1024
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+"""A table's name is a file's name in a snapshot."""
 
 
 class TableEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,12 +80,14 @@ class ManifestWriter:
     """Writes manifests of tables that never change their names and layouts: only the rows and hashes are new."""
 
     def __init__(self, tables: Sequence[tuple[str, "np.dtype[np.void]"]]) -> None:
+        if len(tables) > TABLES_MAX or len({name for name, _ in tables}) != len(tables):
+            raise ValueError(f"tables must have distinct names, and be at most {TABLES_MAX}")
         heads = []
         for name, dtype in tables:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is not a table's name: small letters, digits and _ are")
             entry = TableEntry(name, layout_text(dtype), dtype.itemsize, 0, "")
             heads.append(msgspec.json.encode(entry)[:-1].decode().removesuffix('0,"blake3":""'))
-        if len({name for name, _ in tables}) != len(heads) or len(heads) > TABLES_MAX:
-            raise ValueError(f"tables must have distinct names, and be at most {TABLES_MAX}")
         self._heads = heads
 
     def write(self, rows: Sequence[int], hashes: bytes) -> bytes:
@@ -119,6 +124,8 @@ def parse_manifest(data: bytes) -> Manifest:
 
 def _check_entry(entry: TableEntry) -> None:
     width = entry.row_bytes
+    if not _NAME.fullmatch(entry.name):
+        raise Refused(Reason.MALFORMED, f"manifest: {entry.name!r} is not a table's name")
     if not 0 < width <= ROW_BYTES_MAX or width & (width - 1):
         raise Refused(Reason.MALFORMED, f"manifest: table {entry.name!r} has rows of {width} bytes")
     if not 0 <= entry.rows < 1 << 40:

@@ -88,6 +88,18 @@ def table_hashes(trees: Trees) -> bytes:
     return trees.values[first * VALUE_WORDS : (first + tables) * VALUE_WORDS].tobytes()
 
 
+def path(trees: Trees, table: int, chunk: int) -> bytes:
+    """The siblings on the way from a chunk up to its table's hash, 32 bytes each, as of the last refresh."""
+    siblings, node, level = [], chunk, 0
+    size = -(-int(trees.used[table]) // CHUNK_BYTES)
+    while size > 1:
+        if node ^ 1 < size:
+            at = (int(trees.base[table, level]) + (node ^ 1)) * VALUE_WORDS
+            siblings.append(trees.values[at : at + VALUE_WORDS].tobytes())
+        node, size, level = node >> 1, (size + 1) >> 1, level + 1
+    return b"".join(siblings)
+
+
 @kernel
 def mark_stale(trees: Trees, table: Int, chunk: Int) -> None:
     """Have a chunk hashed at the next refresh."""
