@@ -1,0 +1,30 @@
+"""All commands, by name."""
+
+import typer
+
+from lockstep import __version__
+from lockstep.cli import devnet, fate, hidden, init, node, status
+
+app = typer.Typer(
+    help="A derivatives venue whose whole state is kept identical on independent nodes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+    """A derivatives venue whose whole state is kept identical on independent nodes."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+app.command("devnet")(devnet.devnet)
+app.add_typer(init.app, name="init")
+app.command("node")(node.node)
+app.command("status")(status.status)
+app.command("fate")(fate.fate)
+app.command("drive", hidden=True)(hidden.drive)
+app.command("warm", hidden=True)(hidden.warm)

@@ -1,0 +1,118 @@
+"""`lockstep devnet`: a whole network on this machine, with a market on it. The main job."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lockstep.base.errors import ConfigurationError
+from lockstep.base.limits import VALIDATORS_MAX
+from lockstep.cli import Exit
+from lockstep.cli.session import Options, Session
+from lockstep.dashboard.view import View, make_view
+from lockstep.market.plan import Plan
+
+
+def devnet(
+    validators: Annotated[int, typer.Option(help="How many validators, each a process.")] = 4,
+    seconds: Annotated[float | None, typer.Option(help="How long to measure; until Ctrl-C if left out.")] = None,
+    rate: Annotated[int, typer.Option(help="Commands a second offered; 0: as fast as they are accepted.")] = 5_000,
+    bundle: Annotated[int, typer.Option(help="Commands a bundle at most (fewer at low rates).")] = 256,
+    home: Annotated[Path | None, typer.Option(help="Keep the network in this folder, or go on with it.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of prices, orders and traders' keys.")] = 1,
+    kill: Annotated[str | None, typer.Option(help="every=5s: kill and restart a random validator.")] = None,
+    instruments: Annotated[str, typer.Option(help="Names, separated by commas; all if left out.")] = "",
+    replay: Annotated[Path | None, typer.Option(help="Recorded order flow instead of the seeded market.")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="Of the recording: lobster or bitstamp-l3.")] = None,
+    speed: Annotated[float, typer.Option(help="Of the replay: 1 is recorded time, 0 as fast as possible.")] = 1.0,
+    durability: Annotated[str, typer.Option(help="fsync, or write (survives the process only).")] = "fsync",
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object last on standard output.")] = False,
+) -> None:
+    """Start validators and a market, and watch. Ctrl-C stops everything and prints a summary."""
+    if not 1 <= validators <= VALIDATORS_MAX:
+        raise ConfigurationError(f"--validators is 1 to {VALIDATORS_MAX}, not {validators}")
+    options = Options(validators, home, kill_seconds(kill), durability)
+
+    def plan(network: str) -> Plan:
+        return Plan(
+            network=network, seed=seed, rate=rate, bundle=bundle, seconds=seconds, instruments=instruments,
+            replay=str(replay) if replay else None, format=format_, speed=speed,
+        )  # fmt: skip
+
+    with make_view(json_) as view:
+        result = run_session(options, plan, view)
+    if json_:
+        print(json.dumps(result))
+    else:
+        print_summary(result)
+    raise typer.Exit(verdict(result))
+
+
+def run_session(options: Options, plan: Any, view: View, steer: Any = None) -> dict[str, Any]:
+    """Run a session to its end, with SIGINT and SIGTERM ending it in order."""
+
+    async def main() -> dict[str, Any]:
+        session = Session(options, plan, view)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, session.stop)
+        return await session.run(steer)
+
+    result = asyncio.run(main())
+    result["cpu_count"] = os.cpu_count()
+    return result
+
+
+def kill_seconds(text: str | None) -> float | None:
+    """`every=5s` → 5.0; raises `ConfigurationError`."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"every=(\d+(?:\.\d+)?)(ms|s|m)?", text)
+    if match is None or float(match[1]) <= 0:
+        raise ConfigurationError(f"--kill is written every=5s, not {text!r}")
+    return float(match[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0}[match[2] or "s"]
+
+
+def verdict(result: dict[str, Any]) -> Exit:
+    """Whether everything that was promised held."""
+    fine = result["roots_agree"] and result["commands_committed"] > 0 and not result["violations"]
+    return Exit.OK if fine else Exit.FAILED
+
+
+def print_summary(result: dict[str, Any]) -> None:
+    """The summary for people."""
+    table = Table(title="summary", title_justify="left", show_header=False, box=None, padding=(0, 2))
+    finality = result["finality_ms"]
+    roots = f"agree at every one of {result['heights_compared']:,} compared heights"
+    rows = {
+        "commands committed": f"{result['commands_committed']:,} in {result['seconds']:.1f} s measured",
+        "commands/s": f"{result['commands_per_second']:,.0f} (bundles of {result['bundle_size']})",
+        "fills": f"{result['fills']:,}",
+        "blocks": f"{result['blocks']:,}",
+        "finality": f"p50 {finality['p50']} ms, p95 {finality['p95']} ms, p99 {finality['p99']} ms",
+        "final height": f"{result['final_height']:,}",
+        "state root": result["state_root"],
+        "roots": roots if result["roots_agree"] else "DO NOT AGREE",
+        "durability": result["durability"],
+        "memory": f"{result['peak_rss_mib']} MiB at most a validator",
+        "kills": str(result["kills"]),
+        "refused and tried again": _counts(result["refused"]),
+        "bad traffic refused": _counts(result["bad_traffic_refused"]),
+        "sampled outcomes": _counts(result["sampled_outcomes"]),
+        "violations": "; ".join(result["violations"]) or "none",
+    }
+    if "replay" in result:
+        rows["replay"] = json.dumps(result["replay"], indent=2)
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"

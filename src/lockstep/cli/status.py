@@ -1,0 +1,61 @@
+"""`lockstep status`: how a node is."""
+
+import json
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lockstep.cli import Exit
+from lockstep.cli.target import AddressOption, GenesisOption, HomeOption, ask, find_target
+from lockstep.wire.client import StatusReply
+
+
+def status(
+    home: HomeOption = None,
+    address: AddressOption = None,
+    genesis: GenesisOption = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Ask a node how it is. Exit code 0 when it is live, 1 in any other state, 3 when it can't be reached."""
+    reply = ask(find_target(home, address, genesis), lambda client: client.status())
+    if json_:
+        print(json.dumps(as_json(reply)))
+    else:
+        _print(reply)
+    raise typer.Exit(Exit.OK if reply.state == "live" else Exit.FAILED)
+
+
+def as_json(reply: StatusReply) -> dict[str, Any]:
+    """All fields by name; digests in hex."""
+    fields: dict[str, Any] = {name: getattr(reply, name) for name in reply.__struct_fields__}
+    fields["state_root"] = reply.state_root.hex()
+    fields["peers"] = [msgspec.structs.asdict(peer) for peer in reply.peers]
+    fields["instruments"] = [msgspec.structs.asdict(instrument) for instrument in reply.instruments]
+    return fields
+
+
+def _print(reply: StatusReply) -> None:
+    console = Console()
+    reason = f" ({reply.reason})" if reply.reason else ""
+    console.print(
+        f"[bold]{reply.name}[/bold] is [bold]{reply.state}[/bold]{reason}; allowed: {', '.join(reply.allowed)}"
+    )
+    console.print(
+        f"final height {reply.final_height:,} (certified {reply.certified_height:,}, view {reply.view:,}), "
+        f"{reply.lag_blocks} blocks and {reply.lag_ms:,} ms behind; prices {reply.price_age_ms:,} ms old"
+    )
+    console.print(f"state root {reply.state_root.hex()}")
+    console.print(
+        f"pool {reply.pool_bundles:,} bundles; since the start {reply.blocks:,} blocks, {reply.commands:,} commands, "
+        f"{reply.fills:,} fills; {reply.rss_mib} MiB; {reply.evidence} pieces of evidence"
+    )
+    peers = Table("peer", "connected", "view", "final height", "round trip")
+    for peer in reply.peers:
+        peers.add_row(
+            str(peer.validator), "yes" if peer.connected else "no", str(peer.view), str(peer.final_height),
+            f"{peer.rtt_us / 1000:.1f} ms",
+        )  # fmt: skip
+    console.print(peers)
