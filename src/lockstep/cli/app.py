@@ -3,7 +3,7 @@
 import typer
 
 from lockstep import __version__
-from lockstep.cli import devnet, fate, hidden, init, node, status
+from lockstep.cli import bench, devnet, fate, hidden, init, node, snapshot, status
 
 app = typer.Typer(
     help="A derivatives venue whose whole state is kept identical on independent nodes.",
@@ -26,5 +26,7 @@ app.add_typer(init.app, name="init")
 app.command("node")(node.node)
 app.command("status")(status.status)
 app.command("fate")(fate.fate)
+app.add_typer(snapshot.app, name="snapshot")
+app.command("bench")(bench.bench)
 app.command("drive", hidden=True)(hidden.drive)
 app.command("warm", hidden=True)(hidden.warm)

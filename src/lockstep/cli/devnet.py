@@ -1,10 +1,7 @@
 """`lockstep devnet`: a whole network on this machine, with a market on it. The main job."""
 
-import asyncio
 import json
-import os
 import re
-import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +12,8 @@ from rich.table import Table
 from lockstep.base.errors import ConfigurationError
 from lockstep.base.limits import VALIDATORS_MAX
 from lockstep.cli import Exit
-from lockstep.cli.session import Options, Session
-from lockstep.dashboard.view import View, make_view
+from lockstep.cli.session import Options, run_session
+from lockstep.dashboard.view import make_view
 from lockstep.market.plan import Plan
 
 
@@ -53,20 +50,6 @@ def devnet(
     else:
         print_summary(result)
     raise typer.Exit(verdict(result))
-
-
-def run_session(options: Options, plan: Any, view: View, steer: Any = None) -> dict[str, Any]:
-    """Run a session to its end, with SIGINT and SIGTERM ending it in order."""
-
-    async def main() -> dict[str, Any]:
-        session = Session(options, plan, view)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, session.stop)
-        return await session.run(steer)
-
-    result = asyncio.run(main())
-    result["cpu_count"] = os.cpu_count()
-    return result
 
 
 def kill_seconds(text: str | None) -> float | None:

@@ -1,8 +1,10 @@
 """One devnet, from making its homes to its summary: the processes, the driver, the view, the killing, the end."""
 
 import asyncio
+import os
 import random
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
@@ -214,11 +216,16 @@ class Session:
         self._view.event(event)
 
     async def _keep_killing(self, every: float, seed: int) -> None:
-        """Kill a random validator, bring it back a second later, again and again."""
+        """Kill a random validator, bring it back a second later, again and again; but only while all others are well,
+        so that a machine on which starting takes long doesn't end up without a quorum."""
         chooser = random.Random(seed)
         await self.measuring.wait()
-        while True:
-            await asyncio.sleep(every)
+        due = self.elapsed + every
+        while self.screen.phase == "measuring":
+            await asyncio.sleep(_FRAME_SECONDS)
+            if self.elapsed < due or not all(row.state == "live" for row in self.screen.validators):
+                continue
+            due += every
             index = chooser.randrange(len(self.fleet.members))
             self.fleet.kill(index)
             self._kills += 1
@@ -256,6 +263,25 @@ class Session:
             self.screen.elapsed = max(self.screen.elapsed, self.elapsed)
             self._view.show(self.screen)
             await asyncio.sleep(_FRAME_SECONDS)
+
+
+def run_session(
+    options: Options,
+    plan: Callable[[str], Plan],
+    view: View,
+    steer: Callable[[Session], Coroutine[Any, Any, None]] | None = None,
+) -> dict[str, Any]:
+    """Run a session to its end, with SIGINT and SIGTERM ending it in order. Returns the result of the run."""
+
+    async def main() -> dict[str, Any]:
+        session = Session(options, plan, view)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, session.stop)
+        return await session.run(steer)
+
+    result = asyncio.run(main())
+    result["cpu_count"] = os.cpu_count()
+    return result
 
 
 def open_network(directory: Path, options: Options, plan: Plan) -> list[Home]:

@@ -11,6 +11,7 @@ from lockstep.dashboard.render import plain, plain_event, render
 from lockstep.dashboard.screen import Event, Screen
 
 _LINE_SECONDS: Final = 1.0
+_QUIET_SECONDS: Final = 5.0
 
 
 class View(Protocol):
@@ -68,8 +69,9 @@ class PlainView:
         pass
 
     def show(self, screen: Screen) -> None:
-        """A line, if the last is a second old."""
-        if screen.elapsed - self._shown >= _LINE_SECONDS:
+        """A line, if the last is a second old; fewer while nothing can happen yet."""
+        pause = _QUIET_SECONDS if screen.phase in ("compiling", "starting") else _LINE_SECONDS
+        if screen.elapsed - self._shown >= pause:
             self._shown = screen.elapsed
             self._stream.write(plain(screen) + "\n")
             self._stream.flush()
@@ -78,6 +80,24 @@ class PlainView:
         """A line."""
         self._stream.write(plain_event(event) + "\n")
         self._stream.flush()
+
+
+class NoView:
+    """Shows nothing, for measurements."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def show(self, screen: Screen) -> None:
+        """Nothing."""
+
+    def event(self, event: Event) -> None:
+        """Nothing."""
 
 
 def make_view(for_json: bool) -> View:

@@ -1,0 +1,69 @@
+"""The benchmarks, one file each: a function that measures and returns value, unit and detail."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Literal
+
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What a figure has to reach."""
+
+    limit: float
+    better: Better
+
+    def ratio(self, value: float) -> float:
+        """How many times better than the bar; below 1 it is missed."""
+        if self.better == "higher":
+            return value / self.limit
+        return self.limit / value if value > 0 else float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A benchmark: where its function is, and the bars for its value and for figures in its detail."""
+
+    module: str
+    function: str
+    what: str
+    bar: Bar
+    more: dict[str, Bar] = field(default_factory=dict)
+
+    def run(self) -> dict[str, Any]:
+        """Measure. Imported only now: most need Numba or start processes."""
+        measure: Callable[[], dict[str, Any]] = getattr(import_module(self.module), self.function)
+        return measure()
+
+
+_HERE = "lockstep.cli.benches"
+
+BENCHES: dict[str, Bench] = {
+    "engine": Bench(f"{_HERE}.engine", "engine", "engine alone, mixed flow, one core", Bar(3_000_000, "higher")),
+    "commitment": Bench(
+        f"{_HERE}.ledger", "commitment", "chunk-tree update, 10,000 scattered chunks of 128 MiB",
+        Bar(1_000_000, "higher"),
+    ),
+    "hashing": Bench(f"{_HERE}.ledger", "hashing", "whole-tree hashing", Bar(1.2, "higher")),
+    "throughput": Bench(
+        f"{_HERE}.throughput", "throughput", "committed, 4 validators, bundles of 256, fsync, 20 s",
+        Bar(200_000, "higher"),
+    ),
+    "latency": Bench(
+        f"{_HERE}.latency", "latency", "finality p50 at 1,000 commands/s", Bar(15, "lower"), {"p99": Bar(60, "lower")}
+    ),
+    "dead-validator": Bench(
+        f"{_HERE}.dead_validator", "dead_validator", "throughput with one of four dead, of the healthy figure",
+        Bar(0.8, "higher"), {"p50_ratio": Bar(2, "lower")},
+    ),
+    "restart": Bench(
+        f"{_HERE}.restart", "restart", "killed validator with 100,000 blocks votes again", Bar(5, "lower")
+    ),
+    "cold-start": Bench(
+        f"{_HERE}.cold_start", "cold_start", "devnet to its first final block, kernels cached", Bar(5, "lower"),
+        {"uncached": Bar(60, "lower")},
+    ),
+}  # fmt: skip
+"""By name, in the order in which `make bench` runs them."""
