@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is the machine's affair: no deadlines.
+settings.register_profile("lockstep", deadline=None)
+settings.load_profile("lockstep")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

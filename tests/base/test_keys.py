@@ -1,4 +1,4 @@
-"""Which Ed25519 signatures are valid is a consensus rule: these cases pin it, so that a library update can't move it."""
+"""Which Ed25519 signatures are valid is a consensus rule: these cases pin it, so that no library update moves it."""
 
 import json
 from pathlib import Path

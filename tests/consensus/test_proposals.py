@@ -133,6 +133,7 @@ def test_proposals_of_the_next_views_are_kept_and_those_beyond_are_not() -> None
     assert bench.propose(near) == bench.propose(far) == []
     effects = bench.certificate(bench.nullification(1))
     assert of_type(effects, on.Check) == [on.Check(near)]
+    assert broadcasts(bench.wait(2.5), Nullify) == [], "a kept proposal cancels t_l"
     effects = bench.certificate(bench.nullification(far.view - 1))
     assert of_type(effects, on.SendTo) == []
     assert of_type(bench.propose(far), on.SendTo) != [], "only now it is looked at, and the gap is fetched"
@@ -184,6 +185,10 @@ def test_a_proposal_below_the_final_height_blames_its_leader() -> None:
     bench.certificate(bench.finalization(second))
     effects = bench.propose(bench.header(3, first))
     assert [e.peer for e in of_type(effects, on.Misbehaved)] == [3]
+    bench.certificate(bench.nullification(3))
+    bench.certificate(bench.nullification(4))
+    low = replace(bench.header(5, second), height=second.height)
+    assert [e.peer for e in of_type(bench.propose(low), on.Misbehaved)] == [1]
 
 
 def test_an_invalid_block_is_given_up_at_once_while_finality_keeps_up() -> None:

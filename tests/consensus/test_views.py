@@ -161,6 +161,16 @@ def test_a_leader_is_waited_for_again_as_soon_as_it_votes() -> None:
     assert broadcasts(effects, Nullify) == []
 
 
+def test_a_validator_that_only_votes_in_the_past_counts_as_silent() -> None:
+    bench = Bench(0)
+    bench.start()
+    while bench.engine.view < 18:
+        bench.certificate(bench.nullification(bench.engine.view, (0, 1, 2)))
+        bench.votes([*(bench.nullify(signer, bench.engine.view) for signer in (1, 2)), bench.nullify(3, 1)])
+    effects = bench.certificate(bench.nullification(18, (0, 1, 2)))
+    assert [v.view for v in broadcasts(effects, Nullify)] == [19], "it may be catching up: it can't lead view 19"
+
+
 def test_nobody_is_skipped_when_nobody_was_heard() -> None:
     bench = Bench(0)
     bench.start()

@@ -14,7 +14,7 @@ from tests.support.consensus_byzantine import Equivocator, Liar, Withholder
 from tests.support.consensus_node import Node
 from tests.support.consensus_world import MS, Faults, World
 
-SEEDS_PER_CASE = 50
+SEEDS_PER_CASE = 40
 
 
 def heal(world: World) -> None:

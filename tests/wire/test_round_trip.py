@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from lockstep.base.digest import digest
 from lockstep.base.errors import Reason, Refused
-from lockstep.base.keys import PrivateKey
 from lockstep.wire.block import Block, Header, Payload, decode_block, decode_header, decode_payload, genesis_header
 from lockstep.wire.bundle import HEADER, OVERHEAD_BYTES, Bundle, seal_bundle
 from lockstep.wire.client import (

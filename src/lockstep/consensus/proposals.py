@@ -36,8 +36,8 @@ class Proposals:
         return ""
 
     def add(self, header: Header) -> None:
-        """Keep the first one; a second one is evidence, not a proposal."""
-        self._headers.setdefault(header.view, header)
+        """Keep it. There is never a second one: its notarize vote is then evidence, and it is not added."""
+        self._headers[header.view] = header
 
     def prune(self, view: int) -> None:
         """Views before this one are over."""
