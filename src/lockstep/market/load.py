@@ -16,7 +16,7 @@ from lockstep.market.meter import Meter
 from lockstep.market.replay import Replay
 from lockstep.wire.client import Fate
 
-WINDOW_COMMANDS: Final = 40_960
+WINDOW_COMMANDS: Final = 163_840
 """On their way at rate 0: two full blocks, so that one can be built while another becomes final."""
 BACKLOG_SECONDS: Final = 3.0
 """At a given rate, what is on its way may pile up to so many seconds' worth; what is offered beyond it is shed."""
@@ -64,7 +64,8 @@ class FlowLoad:
         self._rate = rate
         self._bundle = bundle
         self._turns = cycle(flow.schedule)
-        self._next_due = 0.0
+        self._began: float | None = None
+        self._offered = 0
         self.is_done = False
 
     def prices(self) -> Observed:
@@ -81,17 +82,16 @@ class FlowLoad:
         """Nothing depends on it."""
 
     def _at_rate(self, now: float) -> float:
-        step = self._bundle / self._rate
-        if self._next_due == 0.0:
-            self._next_due = now
-        while self._next_due <= now:
-            # A timer's rounding is not a delay of the venue's making; anything longer is counted into it.
-            due = self._next_due if now - self._next_due > _TIMER_SECONDS else now
-            backlog = self._dispatcher.pending_commands
-            if backlog > self._rate * BACKLOG_SECONDS or not self._submit(due, now):
+        if self._began is None:
+            self._began = now
+        while (due := self._began + self._offered * self._bundle / self._rate) <= now:
+            self._offered += 1
+            if self._dispatcher.pending_commands > self._rate * BACKLOG_SECONDS:
                 self._meter.shed += self._bundle
-            self._next_due += step
-        return self._next_due - now
+            # A timer's rounding is not a delay of the venue's making; anything longer is counted into it.
+            elif not self._submit(due if now - due > _TIMER_SECONDS else now, now):
+                self._meter.shed += self._bundle
+        return due - now
 
     def _as_accepted(self, now: float) -> float:
         for _ in range(_BUNDLES_PER_TURN):
