@@ -38,6 +38,7 @@ class Pipeline:
         self._on_executed = on_executed
         self._on_final = on_final
         self._planned: list[bytes] = []
+        self._is_advancing = False
         self._certificates: dict[bytes, Finalization] = {}
         self.target: Finalization | None = None
         """The highest finalization above the committed block."""
@@ -116,20 +117,31 @@ class Pipeline:
         self.advance()
 
     def advance(self) -> None:
-        """Commit whatever can be."""
-        while not self._ctx.halted:
-            path = self._path_to_certificate()
-            if not path:
-                return
-            self.plan(path[-1].header.digest, final=True)
-            # Beyond the depth nothing can wait for the certified block: commit one by one (see the module's text).
-            batch = path if len(path) <= SPECULATIVE_DEPTH_MAX else path[:1]
-            if any(entry.execution is None for entry in batch) or not self._roots_agree(batch):
-                return
-            for entry in batch:
-                self._commit(entry)
-            if self.target is not None and self.target.height <= self._ctx.tree.root.height:
-                self.target = None
+        """Commit whatever can be. What a commit sets in motion may end here again: the outer call goes on for it."""
+        if self._is_advancing:
+            return
+        self._is_advancing = True
+        try:
+            while not self._ctx.halted and self._advance():
+                pass
+        finally:
+            self._is_advancing = False
+
+    def _advance(self) -> bool:
+        """Commit up to the lowest certified block, or one block on the way to it; False when nothing can be."""
+        path = self._path_to_certificate()
+        if not path:
+            return False
+        self.plan(path[-1].header.digest, final=True)
+        # Beyond the depth nothing can wait for the certified block: commit one by one (see the module's text).
+        batch = path if len(path) <= SPECULATIVE_DEPTH_MAX else path[:1]
+        if any(entry.execution is None for entry in batch) or not self._roots_agree(batch):
+            return False
+        for entry in batch:
+            self._commit(entry)
+        if self.target is not None and self.target.height <= self._ctx.tree.root.height:
+            self.target = None
+        return True
 
     def _path_to_certificate(self) -> list[Entry]:
         """The path to the lowest certified block that can be reached from the root; [] when there is none."""

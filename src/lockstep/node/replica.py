@@ -132,6 +132,9 @@ class Replica:
         match event:
             case PeerSaid():
                 self._peer_said(event.peer, event.message)
+                if isinstance(event.message, BundleBody):  # nearly all events: they can only let a block be built
+                    self._builder.attempt()
+                    return self._take_effects()
             case Tick():
                 pass
             case Executed():
@@ -140,6 +143,9 @@ class Replica:
                 self._ordering.drive(event.event)
             case ClientAsked():
                 self._client_asked(event)
+                if isinstance(event.request, Submit):
+                    self._builder.attempt()
+                    return self._take_effects()
             case ClientLeft():
                 self._clients.left(event.client)
             case PeerConnected():
@@ -201,12 +207,12 @@ class Replica:
     def _take_message(self, peer: int, message: PeerMessage) -> None:
         drive = self._ordering.drive
         match message:
+            case BundleBody():
+                self._bundle_arrived(Bundle(message.raw))
             case Notarize() | Nullify() | Finalize():
                 drive(engine_.VoteArrived(peer, message))
             case Notarization() | Nullification() | Finalization():
                 drive(engine_.CertificateArrived(peer, message))
-            case BundleBody():
-                self._bundle_arrived(Bundle(message.raw))
             case Proposal():
                 self._proposal(peer, message)
             case Certificates():

@@ -67,9 +67,7 @@ V = TypeVar("V", Notarize, Nullify, Finalize)
 def signer_list(bitmap: bytes, validators: int) -> list[int]:
     """The validators in a bitmap; raises `Refused` when it is not canonical for a set of this size."""
     if len(bitmap) != (validators + 7) // 8:
-        raise Refused(
-            Reason.BAD_CERTIFICATE, f"the signer bitmap has {len(bitmap)} bytes for {validators} validators"
-        )
+        raise Refused(Reason.BAD_CERTIFICATE, f"the signer bitmap has {len(bitmap)} bytes for {validators} validators")
     number = int.from_bytes(bitmap, "little")
     if number >> validators:
         raise Refused(Reason.BAD_CERTIFICATE, "the signer bitmap names a validator that does not exist")
@@ -101,10 +99,7 @@ def finalization(votes: list[Finalize], validators: int) -> Finalization:
 def check_certificate(certificate: Certificate) -> None:
     """Bound every field, before any work is spent; raises `Refused`."""
     check_unsigned(certificate.view, "view")
-    if (
-        len(certificate.signers) > VALIDATORS_MAX // 8
-        or len(certificate.signatures) > VALIDATORS_MAX * SIGNATURE_BYTES
-    ):
+    if len(certificate.signers) > VALIDATORS_MAX // 8 or len(certificate.signatures) > VALIDATORS_MAX * SIGNATURE_BYTES:
         raise Refused(Reason.OVERSIZE, "the certificate has more signers than a validator set can have")
     if not isinstance(certificate, Nullification):
         check_length(certificate.block, DIGEST_BYTES, "block digest")

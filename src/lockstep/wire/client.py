@@ -1,4 +1,4 @@
-"""What a client and a node say to each other. One frame carries one message, as canonical MessagePack.
+"""What a client and a node say to each other. One frame carries one message: canonical MessagePack, or a bare bundle.
 
 A client proves nothing by connecting: bundles carry their own signatures, and what a node answers is public.
 Only `PriceReport` is privileged: it is signed by the feed key that the node's operator configured.
@@ -14,13 +14,16 @@ from lockstep.base.errors import Reason, Refused
 from lockstep.base.keys import SIGNATURE_BYTES, PrivateKey, verify
 from lockstep.base.limits import CLIENT_FRAME_BYTES_MAX, INSTRUMENTS_MAX, PRICE_TICKS_MAX
 from lockstep.wire.bundle import BUNDLE_BYTES_MAX
-from lockstep.wire.codec import check_length, check_unsigned, decode_canonical, encode
+from lockstep.wire.codec import RAW_BUNDLE, check_length, check_unsigned, decode_canonical, encode
 
 _FEED_DOMAIN: Final = b"lockstep/price-report/1"
 
 
-class Submit(msgspec.Struct, frozen=True, array_like=True, tag=1, forbid_unknown_fields=True):
-    """Take this bundle. Answered by `SubmitReply` at once, and by `Fate` when it has one (if subscribed)."""
+class Submit(msgspec.Struct, frozen=True):
+    """Take this bundle. Answered by `SubmitReply` at once, and by `Fate` when it has one (if subscribed).
+
+    On the wire: a zero byte, then the bundle.
+    """
 
     raw: bytes
 
@@ -158,22 +161,31 @@ class Goodbye(msgspec.Struct, frozen=True, array_like=True, tag=16, forbid_unkno
     detail: str
 
 
-ClientRequest = Submit | AskFate | AskAccount | AskStatus | Subscribe | PriceReport
+StructuredRequest = AskFate | AskAccount | AskStatus | Subscribe | PriceReport
+ClientRequest = Submit | StructuredRequest
 ClientReply = SubmitReply | Fate | AccountReply | StatusReply | BlockFinal | Goodbye
 
-_request_decoder = msgspec.msgpack.Decoder(ClientRequest)
+_request_decoder = msgspec.msgpack.Decoder(StructuredRequest)
 _reply_decoder = msgspec.msgpack.Decoder(ClientReply)
-encode_client = encode
+
+
+def encode_client(message: ClientRequest | ClientReply) -> bytes:
+    """The body of the frame that carries `message`."""
+    if isinstance(message, Submit):
+        return RAW_BUNDLE + message.raw
+    return encode(message)
 
 
 def decode_request(raw: bytes) -> ClientRequest:
     """Decode and bound a client's request; raises `Refused`."""
+    if raw[:1] == RAW_BUNDLE:
+        if len(raw) > 1 + BUNDLE_BYTES_MAX:
+            raise Refused(Reason.OVERSIZE, f"a bundle has at most {BUNDLE_BYTES_MAX} bytes")
+        return Submit(raw[1:])
     if len(raw) > CLIENT_FRAME_BYTES_MAX:
         raise Refused(Reason.OVERSIZE, f"a request has at most {CLIENT_FRAME_BYTES_MAX} bytes")
-    request: ClientRequest = decode_canonical(_request_decoder, raw, "request")
+    request: StructuredRequest = decode_canonical(_request_decoder, raw, "request")
     match request:
-        case Submit() if len(request.raw) > BUNDLE_BYTES_MAX:
-            raise Refused(Reason.OVERSIZE, f"a bundle has at most {BUNDLE_BYTES_MAX} bytes")
         case AskFate():
             check_length(request.digest, DIGEST_BYTES, "digest")
         case AskAccount():

@@ -1,4 +1,4 @@
-"""What validators say to each other. One frame carries one message, as canonical MessagePack.
+"""What validators say to each other. One frame carries one message: canonical MessagePack, or a bare bundle.
 
 Votes and certificates travel as they are. Everything else is below. Sizes are checked here, before a message
 reaches any state machine; what it *means* is checked by the machine that takes it.
@@ -15,7 +15,7 @@ from lockstep.base.limits import FRAME_BYTES_MAX
 from lockstep.wire.block import HEADER_BYTES
 from lockstep.wire.bundle import BUNDLE_BYTES_MAX
 from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification, check_certificate
-from lockstep.wire.codec import check_length, check_unsigned, decode_canonical, encode
+from lockstep.wire.codec import RAW_BUNDLE, check_length, check_unsigned, decode_canonical, encode
 from lockstep.wire.observation import OBSERVATION_BYTES_MAX
 from lockstep.wire.vote import Finalize, Notarize, Nullify
 
@@ -34,8 +34,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=20, forbid_unknown
     validator: int
 
 
-class BundleBody(msgspec.Struct, frozen=True, array_like=True, tag=21, forbid_unknown_fields=True):
-    """A bundle, spread by the node that took it from a client."""
+class BundleBody(msgspec.Struct, frozen=True):
+    """A bundle, spread by the node that took it from a client. On the wire: a zero byte, then the bundle."""
 
     raw: bytes
 
@@ -127,30 +127,37 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag=33, forbid_unknown_
     time_us: int
 
 
-PeerMessage = (
-    Notarize | Nullify | Finalize | Notarization | Nullification | Finalization | Hello | BundleBody | Proposal
+Structured = (
+    Notarize | Nullify | Finalize | Notarization | Nullification | Finalization | Hello | Proposal
     | FetchCertificates | Certificates | FetchBundles | Bundles | FetchBlock | BlockBody | FetchChain | Chain
     | ObservationBody | Ping | Pong
 )  # fmt: skip
+PeerMessage = BundleBody | Structured
 
-_decoder = msgspec.msgpack.Decoder(PeerMessage)
+_decoder = msgspec.msgpack.Decoder(Structured)
 
 
 def encode_message(message: PeerMessage) -> bytes:
-    """Canonical MessagePack."""
+    """The body of the frame that carries `message`."""
+    if isinstance(message, BundleBody):
+        return RAW_BUNDLE + message.raw
     return encode(message)
 
 
 def decode_message(raw: bytes) -> PeerMessage:
     """Decode and bound a peer's message; raises `Refused`."""
+    if raw[:1] == RAW_BUNDLE:
+        if len(raw) > 1 + BUNDLE_BYTES_MAX:
+            raise Refused(Reason.OVERSIZE, f"a bundle has at most {BUNDLE_BYTES_MAX} bytes")
+        return BundleBody(raw[1:])
     if len(raw) > FRAME_BYTES_MAX:
         raise Refused(Reason.OVERSIZE, f"a message has at most {FRAME_BYTES_MAX} bytes")
-    message: PeerMessage = decode_canonical(_decoder, raw, "message")
+    message: Structured = decode_canonical(_decoder, raw, "message")
     _check(message)
     return message
 
 
-def _check(message: PeerMessage) -> None:
+def _check(message: Structured) -> None:
     match message:
         case Notarize() | Nullify() | Finalize():
             message.check()
@@ -166,15 +173,13 @@ def _check(message: PeerMessage) -> None:
             check_length(message.signature, SIGNATURE_BYTES, "signature")
         case BlockBody():
             check_length(message.header, HEADER_BYTES, "header")
-        case BundleBody() if len(message.raw) > BUNDLE_BYTES_MAX:
-            raise Refused(Reason.OVERSIZE, f"a bundle has at most {BUNDLE_BYTES_MAX} bytes")
         case ObservationBody() if len(message.raw) > OBSERVATION_BYTES_MAX:
             raise Refused(Reason.OVERSIZE, f"an observation has at most {OBSERVATION_BYTES_MAX} bytes")
         case _:
             _check_fetch(message)
 
 
-def _check_fetch(message: PeerMessage) -> None:
+def _check_fetch(message: Structured) -> None:
     match message:
         case Hello():
             check_length(message.chain_id, DIGEST_BYTES, "chain id")
