@@ -72,7 +72,7 @@ def test_agreement_always_and_progress_after_healing(case: str, validators: int)
         faults = {
             "lossy": Faults(loss=0.3, duplicate=0.2, delay_us=(200, 30_000)),
             "slow": Faults(delay_us=(500, 120_000)),
-            "crashing": Faults(loss=0.05),
+            "crashing": Faults(loss=0.05, delay_us=(2_000, 15_000)),
             "byzantine": Faults(loss=0.05, duplicate=0.1, delay_us=(200, 30_000)),
         }[case]
         byzantine: dict[int, type[Node]] = {}

@@ -14,7 +14,6 @@ from lockstep.wire.certificate import (
     notarization,
     nullification,
 )
-from lockstep.wire.evidence import conflict
 from lockstep.wire.validators import ValidatorSet
 from lockstep.wire.vote import Finalize, Notarize, Nullify, Vote
 
@@ -61,9 +60,10 @@ class Tally:
 
     def contradicted(self, vote: Vote) -> Vote | None:
         """A vote by the same signer that no honest validator signs as well."""
-        for kind in _RIVALS[statement(vote)[0]]:
+        said = statement(vote)
+        for kind in _RIVALS[said[0]]:
             other = self._votes.get((kind, vote.signer))
-            if other is not None and conflict(vote, other):
+            if other is not None and statement(other) != said:
                 return other
         return None
 
