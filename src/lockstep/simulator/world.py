@@ -6,7 +6,6 @@ everything that happens makes two runs of one seed comparable.
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import Random
 
 from lockstep.base.digest import ZERO_DIGEST, digest
@@ -19,13 +18,6 @@ from lockstep.wire.message import PeerMessage, decode_message, encode_message
 START_US = 1_700_000_000_000_000
 
 
-@dataclass(order=True, slots=True)
-class _Scheduled:
-    time_us: int
-    number: int
-    action: Callable[[], None] = field(compare=False)
-
-
 class World:
     """`genesis`'s validators, all run by this process."""
 
@@ -33,7 +25,8 @@ class World:
         self.genesis = genesis
         self.now_us = START_US
         self.audit = ZERO_DIGEST
-        self._heap: list[_Scheduled] = []
+        self._heap: list[tuple[int, int, Callable[[], None]]] = []
+        """(time, number, action); numbers differ, so actions are never compared."""
         self._number = 0
         self.network = Network(Random(f"network-{seed}"), len(keys))
         self.disk_random = Random(f"disk-{seed}")
@@ -42,7 +35,7 @@ class World:
     def after(self, delay_us: int, action: Callable[[], None]) -> None:
         """Do `action` later."""
         self._number += 1
-        heapq.heappush(self._heap, _Scheduled(self.now_us + delay_us, self._number, action))
+        heapq.heappush(self._heap, (self.now_us + delay_us, self._number, action))
 
     def start(self) -> None:
         """Start every node and connect them."""
@@ -52,19 +45,17 @@ class World:
     def run(self, microseconds: int) -> None:
         """Let virtual time pass."""
         end_us = self.now_us + microseconds
-        while self._heap and self._heap[0].time_us <= end_us:
-            scheduled = heapq.heappop(self._heap)
-            self.now_us = scheduled.time_us
-            scheduled.action()
+        while self._heap and self._heap[0][0] <= end_us:
+            self.now_us, _, action = heapq.heappop(self._heap)
+            action()
         self.now_us = end_us
 
     def run_until(self, condition: Callable[[], bool], microseconds: int) -> bool:
         """Let time pass until `condition` holds; False when it does not within the time."""
         end_us = self.now_us + microseconds
-        while self._heap and self._heap[0].time_us <= end_us:
-            scheduled = heapq.heappop(self._heap)
-            self.now_us = scheduled.time_us
-            scheduled.action()
+        while self._heap and self._heap[0][0] <= end_us:
+            self.now_us, _, action = heapq.heappop(self._heap)
+            action()
             if condition():
                 return True
         return condition()
