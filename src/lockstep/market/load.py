@@ -86,10 +86,10 @@ class FlowLoad:
             self._began = now
         while (due := self._began + self._offered * self._bundle / self._rate) <= now:
             self._offered += 1
-            if self._dispatcher.pending_commands > self._rate * BACKLOG_SECONDS:
-                self._meter.shed += self._bundle
             # A timer's rounding is not a delay of the venue's making; anything longer is counted into it.
-            elif not self._submit(due if now - due > _TIMER_SECONDS else now, now):
+            counted_from = due if now - due > _TIMER_SECONDS else now
+            is_backed_up = self._dispatcher.pending_commands > self._rate * BACKLOG_SECONDS
+            if is_backed_up or not self._submit(counted_from, now):
                 self._meter.shed += self._bundle
         return due - now
 
