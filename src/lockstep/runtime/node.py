@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -120,6 +121,8 @@ class Node:
         if failure is not None:
             text = f"STOPPED: {failure}" if str(failure) else f"STOPPED: {type(failure).__name__}"
             self._note(Severity.ALARM, text)
+            if not isinstance(failure, StorageFailed):  # a mistake of ours: keep what is needed to find it
+                self._journal.note(Severity.ALARM, "".join(traceback.format_exception(failure)))
         else:
             self._note(Severity.INFO, "stopped")
         self._progress("stopped", {"reason": "" if failure is None else str(failure)})
