@@ -1,5 +1,6 @@
 """Kernels: cached only under the digest of all sources, and without allocation."""
 
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,14 @@ def test_a_cached_kernel_is_used_again_but_not_after_any_source_changed(
     assert stats(function) == (1, 0)
     monkeypatch.setattr(kernel_module, "_SOURCES", b"another state of the sources")
     assert stats(function) == (0, 1)
+
+
+def test_files_left_out_of_the_digest_have_no_kernels() -> None:
+    folder = Path(kernel_module.__file__).parent
+    for file in folder.glob("*.py"):
+        if file.stem in kernel_module.WITHOUT_KERNELS:
+            assert not re.search("^@(entry_)?kernel$|^@overload|^@intrinsic", file.read_text(), re.M), file
+    assert all((folder / f"{stem}.py").exists() for stem in kernel_module.WITHOUT_KERNELS)
 
 
 def first_zero(size: int) -> Any:

@@ -55,7 +55,7 @@ class RandomWork(RuleBasedStateMachine):
         """Rows of the table, appending when they reach beyond it."""
         width = LAYOUTS[table].dtype.itemsize
         rows = len(self.states[-1][table]) // width
-        first = min(place * max(rows, 1) // 150, LAYOUTS[table].capacity_rows - count)
+        first = min(place * rows // 150, rows, LAYOUTS[table].capacity_rows - count)
         self.undo = write_rows(self.ledger, self.undo, range(first, first + count), value, table)
         for row in range(first, first + count):
             self.states[-1][table] = changed_row(self.states[-1][table], table, row, value)

@@ -42,8 +42,10 @@ def are_compiled() -> bool:
 
 def compile_all() -> None:
     """Compile (or load) every kernel that a node needs, and leave the stamp."""
-    from lockstep.venue.warm import warm_up  # here: importing Numba takes most of a second
+    from lockstep.ledger.warm import warm_up as warm_up_ledger  # here: importing Numba takes most of a second
+    from lockstep.venue.warm import warm_up
 
+    warm_up_ledger()
     warm_up()
     stamp = _stamp()
     try:

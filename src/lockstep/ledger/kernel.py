@@ -27,7 +27,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 _INNER: Final[dict[str, Any]] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, **_OPTIONS}
-_SOURCES: Final = digest(b"".join(digest(file.read_bytes()) for file in sorted(Path(__file__).parent.glob("*.py"))))
+WITHOUT_KERNELS: Final = ("__init__", "ledger", "manifest", "proof", "snapshot", "warm")
+"""Files of this package that no kernel is made of."""
+_SOURCES: Final = digest(
+    b"".join(
+        digest(file.read_bytes())
+        for file in sorted(Path(__file__).parent.glob("*.py"))
+        if file.stem not in WITHOUT_KERNELS
+    )
+)
 
 
 def kernel(function: F) -> F:

@@ -4,8 +4,9 @@ An epoch is the writing of one block. `begin` opens it and hands out the `Undo` 
 closes it and returns the state root; then either `commit` (oldest first) makes it final, or `rollback` (newest
 first) restores every byte, count and root. Nothing here touches a disk, a clock or a random source.
 
-Rules for the kernels: write only after `touch`; bytes beyond a table's `count` rows are zero, so a kernel that
-lowers `count` first zeroes the rows it gives up. `seal` checks the second rule on every chunk it hashes.
+Rules for the kernels: write only after `touch`, and touch every row that `count` is raised over; bytes beyond a
+table's `count` rows are zero, so a kernel that lowers `count` first zeroes the rows it gives up. `seal` checks the
+last rule on every chunk it hashes.
 """
 
 from collections.abc import Iterable, Sequence
