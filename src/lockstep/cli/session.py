@@ -79,8 +79,9 @@ class Session:
             plan = self._make_plan(str(directory))
             plan.check()
             plan.recording()  # refuse an unreadable recording before anything is started
+            is_there = (directory / "validator-0" / GENESIS_FILE).exists()
             homes = open_network(directory, self._options, plan)
-            return await self._run_in(homes, plan, steer)
+            return await self._run_in(homes, msgspec.structs.replace(plan, resumed=is_there), steer)
         finally:
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import uvloop
 
+from lockstep.base.limits import SPECULATIVE_DEPTH_MAX
 from lockstep.gateway.client import Client
 from lockstep.gateway.link import Link
 from lockstep.market.cast import FIRST_TRADER, Role
@@ -91,6 +92,8 @@ class Driver:
              for i, v in enumerate(validators)]
             if plan.mischief else []
         )  # fmt: skip
+        self._first_height: int | None = None
+        """The final height when all validators were first seen live."""
         self._mischief_turn = 0
         self._sampled: dict[bytes, None] = {}
         self._is_producing = False
@@ -225,7 +228,14 @@ class Driver:
         sys.stdout.buffer.flush()
 
     def _ask_accounts(self) -> None:
-        """An earlier run may have used sequences: begin where it ended."""
+        """An earlier run may have used sequences: begin where it ended, once its last blocks are final or gone."""
+        if not self.observer.all_live:
+            return
+        newest = self._dispatcher.final_height
+        if self._first_height is None:
+            self._first_height = newest
+        if self._plan.resumed and newest < self._first_height + SPECULATIVE_DEPTH_MAX + 2:
+            return
         live = [i for i in range(len(self._links)) if self.observer.is_live(i)]
         if live:
             for account in list(self._unasked):

@@ -33,6 +33,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: str | None = None
     speed: float = 1.0
     mischief: bool = True
+    resumed: bool = False
+    """Whether the network has run before: blocks of then may still become final, and use sequences."""
 
     def check(self) -> None:
         """Raise `ConfigurationError` when something can't be."""
