@@ -3,12 +3,11 @@
 import asyncio
 import ssl
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
 import pytest
-import uvloop
 
 from lockstep.base.keys import PrivateKey
 from lockstep.node.events import Event, PeerConnected, PeerLost, PeerSaid
@@ -19,17 +18,7 @@ from lockstep.runtime.tls import client_context, peer_client_context
 from lockstep.runtime.transport import Transport
 from lockstep.wire.genesis import Genesis
 from lockstep.wire.message import PROTOCOL_VERSION, BundleBody, Hello, Ping, Pong, encode_message
-from tests.support.real_network import Witness, real_genesis, validator_key
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 (conditions of the code under test, not events)
-            await asyncio.sleep(0.005)
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    uvloop.run(main())
+from tests.support.real_network import Witness, real_genesis, run, until, validator_key
 
 
 def transport_of(genesis: Genesis, index: int, witness: Witness, key: PrivateKey | None = None) -> Transport:

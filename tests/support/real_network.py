@@ -1,8 +1,11 @@
 """A genesis whose validators have real certificates and free loopback ports."""
 
+import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+
+import uvloop
 
 from lockstep.base.keys import PrivateKey
 from lockstep.node.effects import Severity
@@ -13,6 +16,18 @@ from lockstep.wire.genesis import Account, Genesis, Instrument, Parameters, Vali
 
 def validator_key(index: int) -> PrivateKey:
     return PrivateKey(bytes([index + 1]) * 32)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for something that the code under test brings about; there is no event to wait for."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Run a test's coroutine on the loop that nodes use."""
+    uvloop.run(main())
 
 
 def free_ports(count: int) -> list[int]:
