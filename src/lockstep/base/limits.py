@@ -15,6 +15,10 @@ VALIDATORS_MAX: Final = 128
 INSTRUMENTS_MAX: Final = 256
 SPECULATIVE_DEPTH_MAX: Final = 8
 """Blocks that may be executed beyond the final height. A validator does not vote further ahead."""
+EMPTY_DEPTH_MAX: Final = 64
+"""Blocks without bundles may go this far beyond the final height. Without them the chain could stall for ever: when
+messages are late for a while, eight blocks can get notarized in views that too many validators gave up on; none of
+them becomes final by itself, and only a block above them can make them so."""
 BUNDLE_LIFETIME_BLOCKS_MAX: Final = 10_000
 """How far ahead of the current height a bundle's valid-until height may lie."""
 FILLS_PER_COMMAND_MAX: Final = 256

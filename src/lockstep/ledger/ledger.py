@@ -17,7 +17,7 @@ import numpy as np
 
 from lockstep.base.digest import digest
 from lockstep.base.errors import InvariantBroken, Refused, StorageFailed
-from lockstep.base.limits import SPECULATIVE_DEPTH_MAX
+from lockstep.base.limits import EMPTY_DEPTH_MAX
 from lockstep.ledger.changes import Changes, Checkpoint, ChunkSet, committed_copy
 from lockstep.ledger.manifest import ROW_BYTES_MAX, ManifestWriter, parse_manifest
 from lockstep.ledger.proof import RowProof
@@ -25,7 +25,7 @@ from lockstep.ledger.table import CHUNK_BYTES, CHUNK_WORDS, Table, Undo, page_al
 from lockstep.ledger.tree import mark_places_stale, new_trees, path, refresh, table_hashes
 from lockstep.ledger.undo import SEGMENT_CHUNKS, SEGMENT_CHUNKS_MAX, new_undo, restore
 
-EPOCHS_MAX: Final = SPECULATIVE_DEPTH_MAX + 2
+EPOCHS_MAX: Final = EMPTY_DEPTH_MAX + 2
 EPOCH_NUMBER_MAX: Final = (1 << 32) - 1
 PAGE_CHUNKS: Final = 4
 """Tables begin on a page, so that a table can be mapped or written out by itself."""

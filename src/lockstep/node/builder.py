@@ -1,14 +1,15 @@
 """Building a block when this node leads a view.
 
 A leader with something to order proposes at once. With nothing to order it waits a while (`idle_block_ms`) for a
-bundle, then proposes an empty block, so that prices and time go on. It does not build beyond the speculative depth.
+bundle, then proposes an empty block, so that prices and time go on. Beyond the speculative depth it builds empty
+blocks only.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from lockstep.base.digest import digest
-from lockstep.base.limits import BLOCK_COMMANDS_MAX, SPECULATIVE_DEPTH_MAX
+from lockstep.base.limits import BLOCK_COMMANDS_MAX, EMPTY_DEPTH_MAX, SPECULATIVE_DEPTH_MAX
 from lockstep.consensus.interface import Build
 from lockstep.node.context import Context
 from lockstep.node.record import StoredBlock
@@ -70,9 +71,10 @@ class Builder:
             return
         parent = ctx.tree.header(build.parent)
         assert parent is not None
-        if parent.height + 1 > ctx.tree.root.height + SPECULATIVE_DEPTH_MAX:
+        depth = parent.height + 1 - ctx.tree.root.height
+        if depth > EMPTY_DEPTH_MAX:
             return
-        bundles = self._select(build.parent, parent.height + 1)
+        bundles = self._select(build.parent, parent.height + 1) if depth <= SPECULATIVE_DEPTH_MAX else []
         if not bundles and ctx.now_us < pending.idle_until_us:
             return
         self._pending = None

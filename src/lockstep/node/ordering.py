@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from lockstep.base.errors import Reason, Refused
-from lockstep.base.limits import SPECULATIVE_DEPTH_MAX
+from lockstep.base.limits import EMPTY_DEPTH_MAX, SPECULATIVE_DEPTH_MAX
 from lockstep.consensus import interface as engine_
 from lockstep.consensus.interface import Engine
 from lockstep.node.bodies import Bodies
@@ -195,7 +195,8 @@ class Ordering:
         tree, header = self._ctx.tree, entry.header
         if not entry.wanted or entry.valid is not None:
             return
-        if not tree.root.height < header.height <= tree.root.height + SPECULATIVE_DEPTH_MAX:
+        depth = SPECULATIVE_DEPTH_MAX if header.bundles else EMPTY_DEPTH_MAX
+        if not tree.root.height < header.height <= tree.root.height + depth:
             return  # too far ahead to vote: asked again when the final height moves
         if entry.block is None:
             self._bodies.want_block(header.digest, [header.proposer, *entry.signers])

@@ -1,6 +1,7 @@
 """From valid blocks to final ones: what the executor is asked to run, and when its results are committed.
 
-`planned` mirrors the executor's stack above the committed block. It is at most SPECULATIVE_DEPTH_MAX long. A block
+`planned` mirrors the executor's stack above the committed block. It is at most SPECULATIVE_DEPTH_MAX long, or
+EMPTY_DEPTH_MAX with empty blocks. A block
 of a newer view displaces older ones that are not its ancestors: its leader has proved that their views were
 nullified. A finalization displaces anything.
 
@@ -11,11 +12,12 @@ certificate on the way.
 """
 
 from collections.abc import Callable
+from itertools import takewhile
 
 import numpy as np
 
 from lockstep.base.errors import InvariantBroken
-from lockstep.base.limits import SPECULATIVE_DEPTH_MAX
+from lockstep.base.limits import EMPTY_DEPTH_MAX, SPECULATIVE_DEPTH_MAX
 from lockstep.node.checks import observation_rows
 from lockstep.node.context import Context
 from lockstep.node.effects import Commit, Execute, Persist, Severity
@@ -73,17 +75,16 @@ class Pipeline:
             if planned != entry.header.digest:
                 break
             common += 1
-        fresh = path[common:SPECULATIVE_DEPTH_MAX]
-        if not fresh or fresh[0].stored is None or fresh[0].valid is not True:
+        fresh = list(takewhile(_may_execute, enumerate(path[common:EMPTY_DEPTH_MAX], common)))
+        if not fresh:
             return
         if common < len(self._planned) and not final:
             top = self._ctx.tree.header(self._planned[-1])
             if top is not None and top.view > path[-1].header.view:
                 return
         self._displace(common)
-        for entry in fresh:
-            if entry.stored is None or entry.valid is not True:
-                break
+        for _, entry in fresh:
+            assert entry.stored is not None
             observations = [Observation(raw) for raw in entry.stored.block.payload.observations]
             self._ctx.out.append(Execute(entry.stored, observation_rows(observations)))
             self._planned.append(entry.header.digest)
@@ -134,7 +135,8 @@ class Pipeline:
             return False
         self.plan(path[-1].header.digest, final=True)
         # Beyond the depth nothing can wait for the certified block: commit one by one (see the module's text).
-        batch = path if len(path) <= SPECULATIVE_DEPTH_MAX else path[:1]
+        can_wait = len(path) <= SPECULATIVE_DEPTH_MAX or all(entry.execution is not None for entry in path)
+        batch = path if can_wait else path[:1]
         if any(entry.execution is None for entry in batch) or not self._roots_agree(batch):
             return False
         for entry in batch:
@@ -188,6 +190,13 @@ class Pipeline:
             if old.notarized:
                 ctx.note(Severity.INFO, f"block {old.header.digest.hex()[:8]} of view {old.header.view} is orphaned")
         self._on_final(entry, fates)
+
+
+def _may_execute(placed: tuple[int, Entry]) -> bool:
+    """Whether the entry at this place above the committed block is valid, whole and not too deep."""
+    place, entry = placed
+    is_shallow = place < SPECULATIVE_DEPTH_MAX or entry.header.bundles == 0
+    return is_shallow and entry.stored is not None and entry.valid is True
 
 
 def bundle_fates(entry: Entry) -> list[BundleFate]:
