@@ -1,0 +1,130 @@
+"""What peers that catch up, and clients that ask late, are served from disk."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lockstep.base.digest import digest
+from lockstep.node.effects import Effect, Reply, Send, ServeChain, ServeFate
+from lockstep.node.record import StoredBlock, encode_record
+from lockstep.runtime import serving as serving_module
+from lockstep.runtime.history import History
+from lockstep.runtime.index import Index
+from lockstep.runtime.log import open_log
+from lockstep.runtime.serving import Serving
+from lockstep.runtime.store import BlockPlace, FatePlace, Store
+from lockstep.venue.event import EVENT
+from lockstep.wire.block import Block, Header, Payload
+from lockstep.wire.certificate import Finalization
+from lockstep.wire.client import Fate
+from lockstep.wire.message import BLOCKS_PER_CHAIN_MAX, Chain
+
+BLOCKS = 100
+
+
+def stored(height: int) -> StoredBlock:
+    payload = Payload(b"", (), ())
+    header = Header(bytes(32), height, height, height - 1, 0, 0, 0, 0, bytes(32), digest(payload.encode()))
+    return StoredBlock(Block(header, payload), ())
+
+
+def final(height: int) -> Finalization:
+    block = stored(height).block
+    return Finalization(height, height, block.digest, bytes(32), bytes(32), b"\x07", bytes(192))
+
+
+def rows(height: int) -> np.ndarray:
+    events = np.zeros(10, EVENT)
+    events["command"] = np.arange(10) + 100 * height
+    return events
+
+
+class Archive:
+    """A hundred final blocks on disk, every third with a finalization of its own; and the thread that serves them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(folder / "store")
+        index = Index(self.store)
+        log = open_log(folder / "log", None, lambda *_: None)
+        history = History(folder / "history", None, 0)
+        for height in range(1, BLOCKS + 1):
+            (block,) = log.append([encode_record(stored(height))])
+            certificate = log.append([encode_record(final(height))])[0] if height % 3 == 0 else 0
+            at = history.add(height, stored(height).block.digest, rows(height).tobytes())
+            index.blocks[height] = BlockPlace(block, certificate, at)
+        index.fates[b"d" * 32] = FatePlace(42, 5, 3, 4)
+        log.close()
+        history.close()
+        self.answers: list[Effect] = []
+        self.failures: list[BaseException] = []
+        self.serving = Serving(folder / "log", folder / "history", index, self.answers.append, self.failures.append)
+
+    def ask(self, request: ServeChain | ServeFate) -> Effect:
+        before = len(self.answers)
+        self.serving.put(request)
+        deadline = time.monotonic() + 10
+        while len(self.answers) == before:
+            assert time.monotonic() < deadline and not self.failures
+            time.sleep(0.001)
+        return self.answers[-1]
+
+    def chain(self, from_height: int, final_height: int) -> Chain:
+        answer = self.ask(ServeChain(2, from_height, final_height))
+        assert isinstance(answer, Send) and answer.peer == 2 and isinstance(answer.message, Chain)
+        return answer.message
+
+    def close(self) -> None:
+        self.serving.close()
+        self.store.close()
+        assert not self.failures
+
+
+@pytest.fixture
+def archive(tmp_path: Path):
+    made = Archive(tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_chain_has_consecutive_blocks_and_the_newest_finalization_among_them(archive: Archive) -> None:
+    chain = archive.chain(7, 20)
+    assert list(chain.blocks) == [stored(height).to_wire() for height in range(7, 21)]
+    assert chain.finalization == final(18)
+
+
+def test_a_chain_is_bounded_in_blocks_and_in_bytes(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(archive.chain(1, BLOCKS).blocks) == BLOCKS_PER_CHAIN_MAX
+    monkeypatch.setattr(serving_module, "CHAIN_BYTES_MAX", 1_000)
+    few = len(archive.chain(1, BLOCKS).blocks)
+    assert 1 < few < 10
+    monkeypatch.setattr(serving_module, "CHAIN_BYTES_MAX", 1)
+    assert len(archive.chain(1, BLOCKS).blocks) == 1, "one block always fits, or nobody could ever catch up"
+
+
+def test_blocks_that_are_not_indexed_yet_are_left_out(archive: Archive) -> None:
+    assert len(archive.chain(95, BLOCKS + 10).blocks) == 6
+    assert archive.chain(BLOCKS + 1, BLOCKS + 10) == Chain((), None)
+
+
+def test_a_fate_comes_with_its_outcome_rows(archive: Archive) -> None:
+    answer = archive.ask(ServeFate(9, b"d" * 32))
+    assert answer == Reply(9, Fate(b"d" * 32, "final", 42, 5, "", rows(42)[3:7].tobytes()))
+
+
+def test_an_unknown_bundle_is_unknown(archive: Archive) -> None:
+    assert archive.ask(ServeFate(9, b"u" * 32)) == Reply(9, Fate(b"u" * 32, "unknown", 0, 0, "", b""))
+
+
+def test_a_damaged_record_stops_the_node(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    (segment,) = (tmp_path / "history").iterdir()
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
+    segment.write_bytes(data)
+    archive.serving._index.fates[b"e" * 32] = FatePlace(90, 0, 0, 1)
+    archive.serving.put(ServeFate(9, b"e" * 32))
+    archive.serving.close()
+    assert "damaged" in str(archive.failures[0])
+    archive.store.close()
