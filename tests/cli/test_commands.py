@@ -133,13 +133,13 @@ def test_a_network_over_four_machines(tmp_path: Path) -> None:
 
 
 def test_a_devnet_goes_on_only_with_what_it_was_made_with(tmp_path: Path) -> None:
-    plan = Plan(network=str(tmp_path))
+    plan = Plan()
     homes = open_network(tmp_path, Options(), plan)
     assert [home.path for home in open_network(tmp_path, Options(), plan)] == [home.path for home in homes]
     with pytest.raises(ConfigurationError, match="4 validators, not 3"):
         open_network(tmp_path, Options(validators=3), plan)
     with pytest.raises(ConfigurationError, match="another --seed"):
-        open_network(tmp_path, Options(), Plan(network=str(tmp_path), seed=2))
+        open_network(tmp_path, Options(), Plan(seed=2))
 
 
 # -- snapshots -----------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ def test_a_devnet_goes_on_only_with_what_it_was_made_with(tmp_path: Path) -> Non
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with 600 blocks in it, of which a checkpoint covers 512."""
     folder = tmp_path_factory.mktemp("ran") / "network"
-    plan = Plan(network=str(folder))
+    plan = Plan()
     homes = open_network(folder, Options(), plan)
     written = write_long_log(homes, plan.cast(), 600)
     assert written["blocks"] == 600
@@ -176,7 +176,7 @@ def test_a_snapshot_is_exported_checked_and_refused_when_touched(ran: Home, tmp_
 
 
 def test_without_a_checkpoint_there_is_nothing_to_export(tmp_path: Path) -> None:
-    homes = open_network(tmp_path, Options(), Plan(network=str(tmp_path)))
+    homes = open_network(tmp_path, Options(), Plan())
     for message in ("has not run yet", "no checkpoint yet"):
         failed = run.invoke(app, ["snapshot", "export", str(tmp_path / "s"), "--home", str(tmp_path)])
         assert message in str(failed.exception)

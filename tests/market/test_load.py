@@ -132,12 +132,12 @@ def test_a_replay_at_speed_zero_sends_what_may_be_sent() -> None:
 )  # fmt: skip
 def test_a_plan_that_cannot_be_is_refused(change: dict[str, Any], word: str) -> None:
     with pytest.raises(ConfigurationError, match=word):
-        Plan(network="/nowhere", **change).check()
+        Plan(**change).check()
 
 
 def test_an_empty_recording_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "messages.csv"
     path.write_text("")
-    plan = Plan(network="/nowhere", replay=str(path), format="lobster")
+    plan = Plan(replay=str(path), format="lobster")
     with pytest.raises(ConfigurationError, match="no messages"):
         plan.recording()

@@ -3,7 +3,7 @@
 import typer
 
 from lockstep import __version__
-from lockstep.cli import bench, devnet, fate, hidden, init, node, snapshot, status
+from lockstep.cli import bench, devnet, fate, hidden, init, market, node, snapshot, status
 
 app = typer.Typer(
     help="A derivatives venue whose whole state is kept identical on independent nodes.",
@@ -24,6 +24,7 @@ def root(version: bool = typer.Option(False, "--version", help="Print the versio
 app.command("devnet")(devnet.devnet)
 app.add_typer(init.app, name="init")
 app.command("node")(node.node)
+app.command("market")(market.market)
 app.command("status")(status.status)
 app.command("fate")(fate.fate)
 app.add_typer(snapshot.app, name="snapshot")

@@ -37,12 +37,10 @@ def devnet(
         raise ConfigurationError(f"--validators is 1 to {VALIDATORS_MAX}, not {validators}")
     options = Options(validators, home, kill_seconds(kill), durability)
 
-    def plan(network: str) -> Plan:
-        return Plan(
-            network=network, seed=seed, rate=rate, bundle=bundle, seconds=seconds, instruments=instruments,
-            replay=str(replay) if replay else None, format=format_, speed=speed,
-        )  # fmt: skip
-
+    plan = Plan(
+        seed=seed, rate=rate, bundle=bundle, seconds=seconds, instruments=instruments,
+        replay=str(replay) if replay else None, format=format_, speed=speed,
+    )  # fmt: skip
     with make_view(json_) as view:
         result = run_session(options, plan, view)
     if json_:
@@ -92,6 +90,8 @@ def print_summary(result: dict[str, Any]) -> None:
     }
     if "replay" in result:
         rows["replay"] = json.dumps(result["replay"], indent=2)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(name, value)
     Console().print(table)

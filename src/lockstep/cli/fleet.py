@@ -53,11 +53,16 @@ class Member:
         if seen is None or not seen.connected or seen.state == "down":
             state = self.phase if self.phase not in ("live", "down") else "starting"
             return ValidatorRow(self.name, state, restarts=self.restarts)
-        return ValidatorRow(
-            self.name, seen.state, seen.reason if seen.state != "live" else "", seen.view, seen.height,
-            seen.final_height, seen.lag_blocks, seen.lag_ms, seen.state_root, seen.pool_bundles, seen.peers,
-            seen.rss_mib, self.restarts,
-        )  # fmt: skip
+        return row_of(seen, self.restarts)
+
+
+def row_of(seen: Validator, restarts: int = 0) -> ValidatorRow:
+    """What to show of a validator that can be asked."""
+    return ValidatorRow(
+        seen.name, seen.state, seen.reason if seen.state != "live" else "", seen.view, seen.height,
+        seen.final_height, seen.lag_blocks, seen.lag_ms, seen.state_root, seen.pool_bundles, seen.peers,
+        seen.rss_mib, restarts,
+    )  # fmt: skip
 
 
 class Fleet:

@@ -34,7 +34,7 @@ def network(
     instruments: Annotated[str, typer.Option(help="Names, separated by commas; all if left out.")] = "",
 ) -> None:
     """A whole network on this machine: homes validator-0, validator-1, … and the key of its price feed."""
-    plan = Plan(network=str(directory), seed=seed, instruments=instruments)
+    plan = Plan(seed=seed, instruments=instruments)
     plan.check()
     if (directory / "validator-0").exists():
         raise ConfigurationError(f"{directory} holds a network already")

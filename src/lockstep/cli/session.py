@@ -16,7 +16,7 @@ import msgspec
 
 from lockstep.base.errors import ConfigurationError, LockstepError
 from lockstep.cli import kernels, process
-from lockstep.cli.fleet import Fleet
+from lockstep.cli.fleet import Fleet, row_of
 from lockstep.cli.process import Process
 from lockstep.dashboard.screen import Event, Screen
 from lockstep.dashboard.view import View
@@ -24,13 +24,17 @@ from lockstep.market.cast import BRIDGE, FEES, INSURANCE, genesis_accounts
 from lockstep.market.plan import Plan
 from lockstep.market.report import Progress, Summary, Validator, decode_report
 from lockstep.runtime.home import GENESIS_FILE, Home, load_home
-from lockstep.runtime.network import init_network
-from lockstep.wire.genesis import load_genesis
+from lockstep.runtime.network import FEED_KEY_FILE, init_network
+from lockstep.wire.genesis import Genesis, load_genesis
 
 _FRAME_SECONDS: Final = 0.25
 _RESTART_SECONDS: Final = 1.0
 _DRIVER_END_SECONDS: Final = 30.0
 _START_SECONDS_MAX: Final = 120.0
+
+
+Steer = Callable[["Session"], Coroutine[Any, Any, None]]
+"""Something that runs beside a session and steers it."""
 
 
 class DevnetFailed(LockstepError):
@@ -50,10 +54,9 @@ class Options:
 class Session:
     """Runs one devnet. `window` and `fleet` let a caller steer it while it runs."""
 
-    def __init__(self, options: Options, plan: Callable[[str], Plan], view: View) -> None:
-        """`plan` makes the driver's plan for a network's folder."""
+    def __init__(self, options: Options, plan: Plan, view: View) -> None:
         self._options = options
-        self._make_plan = plan
+        self._plan = plan
         self._view = view
         self._stop = asyncio.Event()
         self._began = time.monotonic()
@@ -70,34 +73,39 @@ class Session:
 
     # -- the course of it -----------------------------------------------------------------------------
 
-    async def run(self, steer: Callable[["Session"], Coroutine[Any, Any, None]] | None = None) -> dict[str, Any]:
+    async def run(self, steer: Steer | None = None) -> dict[str, Any]:
         """Run to the end; returns the result (see docs/operations.md). Raises `DevnetFailed`."""
+        self._plan.check()
+        self._plan.recording()  # refuse an unreadable recording before anything is started
+        if self._plan.genesis:
+            check_market(load_genesis(Path(self._plan.genesis)), Path(self._plan.genesis), self._plan)
+            self._plan = msgspec.structs.replace(self._plan, resumed=True)
+            return await self._run_in([], steer)
         temporary = None if self._options.home is not None else Path(tempfile.mkdtemp(prefix="lockstep-devnet-"))
         directory = temporary or self._options.home
         assert directory is not None
+        genesis = directory / "validator-0" / GENESIS_FILE
+        self._plan = msgspec.structs.replace(
+            self._plan, genesis=str(genesis), feed_key=str(directory / FEED_KEY_FILE), resumed=genesis.exists()
+        )
         try:
-            plan = self._make_plan(str(directory))
-            plan.check()
-            plan.recording()  # refuse an unreadable recording before anything is started
-            is_there = (directory / "validator-0" / GENESIS_FILE).exists()
-            homes = open_network(directory, self._options, plan)
-            return await self._run_in(homes, msgspec.structs.replace(plan, resumed=is_there), steer)
+            return await self._run_in(open_network(directory, self._options, self._plan), steer)
         finally:
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
 
-    async def _run_in(
-        self, homes: list[Home], plan: Plan, steer: Callable[["Session"], Coroutine[Any, Any, None]] | None
-    ) -> dict[str, Any]:
+    async def _run_in(self, homes: list[Home], steer: Steer | None) -> dict[str, Any]:
+        """`homes` are of validators to be started here; none, when the network runs elsewhere."""
         self.fleet = Fleet([home.path for home in homes])
-        self.screen.seconds = plan.seconds
+        self.screen.seconds = self._plan.seconds
         helpers: list[asyncio.Task[None]] = [asyncio.create_task(self._redraw())]
         try:
-            await self._compile()
+            if homes:
+                await self._compile()
             if not self._stop.is_set():
-                await self._start(plan)
+                await self._start()
                 if self._options.kill_every is not None:
-                    helpers.append(asyncio.create_task(self._keep_killing(self._options.kill_every, plan.seed)))
+                    helpers.append(asyncio.create_task(self._keep_killing(self._options.kill_every)))
                 if steer is not None:
                     helpers.append(asyncio.create_task(steer(self)))
                 await self._watch(helpers)
@@ -129,10 +137,10 @@ class Session:
             raise DevnetFailed(f"the kernels could not be compiled: {last_words(compiler)}")
         self.event(f"kernels compiled in {self.elapsed:.0f} s")
 
-    async def _start(self, plan: Plan) -> None:
+    async def _start(self) -> None:
         self.screen.phase = "starting"
         await self.fleet.start_all()
-        self._driver = await process.start(["drive", msgspec.json.encode(plan).decode()], self._reported)
+        self._driver = await process.start(["drive", msgspec.json.encode(self._plan).decode()], self._reported)
 
     async def _watch(self, helpers: list[asyncio.Task[None]]) -> None:
         """Until the driver has ended; a stop is passed on to it. Another failure ends everything."""
@@ -178,8 +186,8 @@ class Session:
         peaks = [member.peak_rss_mib for member in self.fleet.members]
         return {
             **self._result,
-            "durability": homes[0].config.durability,
-            "peak_rss_mib": max(peaks),
+            "durability": homes[0].config.durability if homes else "unknown",
+            "peak_rss_mib": max(peaks, default=0),
             "peak_rss_mib_total": sum(peaks),
             "kills": self._kills,
             "cold_start_seconds": self.first_final_seconds,
@@ -216,10 +224,10 @@ class Session:
         self.screen.events.append(event)
         self._view.event(event)
 
-    async def _keep_killing(self, every: float, seed: int) -> None:
+    async def _keep_killing(self, every: float) -> None:
         """Kill a random validator, bring it back a second later, again and again; but only while all others are well,
         so that a machine on which starting takes long doesn't end up without a quorum."""
-        chooser = random.Random(seed)
+        chooser = random.Random(self._plan.seed)
         await self.measuring.wait()
         due = self.elapsed + every
         while self.screen.phase == "measuring":
@@ -260,7 +268,9 @@ class Session:
         while not self._is_over:
             for member in self.fleet.members:
                 member.measure()
-            self.screen.validators = tuple(m.row(self._seen.get(m.name)) for m in self.fleet.members)
+            self.screen.validators = tuple(m.row(self._seen.get(m.name)) for m in self.fleet.members) or tuple(
+                row_of(seen) for seen in self._seen.values()
+            )
             self.screen.elapsed = max(self.screen.elapsed, self.elapsed)
             self._view.show(self.screen)
             await asyncio.sleep(_FRAME_SECONDS)
@@ -268,9 +278,9 @@ class Session:
 
 def run_session(
     options: Options,
-    plan: Callable[[str], Plan],
+    plan: Plan,
     view: View,
-    steer: Callable[[Session], Coroutine[Any, Any, None]] | None = None,
+    steer: Steer | None = None,
 ) -> dict[str, Any]:
     """Run a session to its end, with SIGINT and SIGTERM ending it in order. Returns the result of the run."""
 
@@ -288,18 +298,22 @@ def run_session(
 def open_network(directory: Path, options: Options, plan: Plan) -> list[Home]:
     """The homes in `directory`: those that are there, or new ones. Raises `ConfigurationError`."""
     first = directory / "validator-0" / GENESIS_FILE
-    accounts = genesis_accounts(plan.seed, plan.cast())
     if not first.exists():
         return init_network(
-            directory, options.validators, plan.listed(), accounts, bridge_account=BRIDGE, fee_account=FEES,
-            insurance_account=INSURANCE, durability=options.durability,
+            directory, options.validators, plan.listed(), genesis_accounts(plan.seed, plan.cast()),
+            bridge_account=BRIDGE, fee_account=FEES, insurance_account=INSURANCE, durability=options.durability,
         )  # fmt: skip
     genesis = load_genesis(first)
     if len(genesis.validators) != options.validators:
         raise ConfigurationError(f"{directory} holds {len(genesis.validators)} validators, not {options.validators}")
-    if genesis.accounts != accounts or genesis.instruments != plan.listed():
-        raise ConfigurationError(f"{directory} was made with another --seed, --instruments or --replay format")
+    check_market(genesis, directory, plan)
     return [load_home(directory / validator.name) for validator in genesis.validators]
+
+
+def check_market(genesis: Genesis, path: Path, plan: Plan) -> None:
+    """Whether the plan's traders and instruments are those of the network; raises `ConfigurationError`."""
+    if genesis.accounts != genesis_accounts(plan.seed, plan.cast()) or genesis.instruments != plan.listed():
+        raise ConfigurationError(f"{path} was made with another --seed, --instruments or --replay format")
 
 
 def last_words(child: Process) -> str:

@@ -32,8 +32,7 @@ from lockstep.market.plan import Plan
 from lockstep.market.replay import Accounts, Replay
 from lockstep.market.report import Summary, encode_report
 from lockstep.market.villain import Villain
-from lockstep.runtime.home import GENESIS_FILE, read_key
-from lockstep.runtime.network import FEED_KEY_FILE
+from lockstep.runtime.home import read_key
 from lockstep.wire.client import (
     AccountReply,
     AskAccount,
@@ -64,12 +63,11 @@ class Driver:
     """One run."""
 
     def __init__(self, plan: Plan) -> None:
-        """Reads the network's folder; raises `ConfigurationError`. Must be made inside a running event loop."""
-        network = Path(plan.network)
+        """Reads genesis and key; raises `ConfigurationError`. Must be made inside a running event loop."""
         self._plan = plan
         self._loop = asyncio.get_running_loop()
-        self._genesis = load_genesis(network / "validator-0" / GENESIS_FILE)
-        self._feed_key = read_key(network / FEED_KEY_FILE)
+        self._genesis = load_genesis(Path(plan.genesis))
+        self._feed_key = read_key(Path(plan.feed_key))
         cast = plan.cast()
         now = time.monotonic()
         self.meter = Meter(now)
@@ -231,15 +229,13 @@ class Driver:
         """An earlier run may have used sequences: begin where it ended, once its last blocks are final or gone."""
         if not self.observer.all_live:
             return
-        newest = self._dispatcher.final_height
+        newest = self.observer.final_height
         if self._first_height is None:
             self._first_height = newest
         if self._plan.resumed and newest < self._first_height + SPECULATIVE_DEPTH_MAX + 2:
             return
-        live = [i for i in range(len(self._links)) if self.observer.is_live(i)]
-        if live:
-            for account in list(self._unasked):
-                self._send(live[0], AskAccount(account))
+        for account in list(self._unasked):
+            self._send(0, AskAccount(account))
 
     def _misbehave(self, now: float) -> None:
         live = [v for i, v in enumerate(self._villains) if self.observer.is_live(i)]

@@ -63,6 +63,11 @@ class Observer:
         return all(self.is_live(v) for v in range(len(self._statuses)))
 
     @property
+    def final_height(self) -> int:
+        """The highest final height that a connected validator tells."""
+        return max((status.final_height for status in self._statuses if status is not None), default=0)
+
+    @property
     def has_prices(self) -> bool:
         """Whether every instrument has a fresh mark price, as every connected validator tells."""
         statuses = [status for status in self._statuses if status is not None]

@@ -17,9 +17,12 @@ FORMATS = {"lobster": lobster, "bitstamp-l3": bitstamp}
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A run of the driver. `network` is the folder of the validators' homes."""
+    """A run of the driver."""
 
-    network: str
+    genesis: str = ""
+    """Path of the network's genesis file."""
+    feed_key: str = ""
+    """Path of the private key of its price feed."""
     seed: int = 1
     rate: int = 5_000
     """Commands a second offered; 0: as fast as they are accepted."""

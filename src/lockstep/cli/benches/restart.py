@@ -27,7 +27,7 @@ def restart(blocks: int = BLOCKS) -> dict[str, Any]:
     measured: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="lockstep-restart-") as folder:
         home = Path(folder) / "network"
-        plan = Plan(network=str(home), rate=_RATE)
+        plan = Plan(rate=_RATE)
         homes = open_network(home, Options(), plan)
         measured.update(write_long_log(homes, plan.cast(), blocks))
 

@@ -16,10 +16,7 @@ def measure(
     rate: int, seconds: float, warm_up: float = 5.0, steer: Steer | None = None, home: Path | None = None
 ) -> dict[str, Any]:
     """The result of a devnet of four validators with bundles of at most 256 and fsync; raises when roots differ."""
-
-    def plan(network: str) -> Plan:
-        return Plan(network=network, rate=rate, seconds=seconds, warm_up=warm_up, bundle=256)
-
+    plan = Plan(rate=rate, seconds=seconds, warm_up=warm_up, bundle=256)
     with NoView() as view:
         result = run_session(Options(home=home), plan, view, steer)
     if not result["roots_agree"] or result["violations"]:
