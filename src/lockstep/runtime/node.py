@@ -1,6 +1,6 @@
 """Running one node: open the home, compile, restore, join, live; until a signal or a failure.
 
-Start: files first (they may say no), then kernels, then the listeners, then the replica. Stop: the network first, so
+Start: files first (they may say no), then kernels, the listeners, the replica. Stop: the network first, so
 that nothing new comes in; then the threads, in the order in which they hand work to each other.
 """
 
@@ -19,6 +19,7 @@ from typing import Any, Final
 import uvloop
 
 from lockstep.base.errors import StorageFailed
+from lockstep.ledger.warm import warm_up as warm_up_ledger
 from lockstep.node.effects import Severity
 from lockstep.node.replica import Identity, Replica
 from lockstep.runtime.archive import Archive
@@ -69,9 +70,7 @@ class Node:
         home = self._home
         began = time.monotonic()
         self._progress("opening", {"home": str(home.path)})
-        self._progress("compiling", {})
-        warm_up()
-        opened = open_files(home)
+        opened = open_files(home, self._warm_up)
         for note in opened.notes:
             self._journal.note(Severity.WARNING, note)
         self._replay_to = opened.newest_height
@@ -80,6 +79,11 @@ class Node:
         self._progress("replaying", {"from": height, "to": self._replay_to, "seconds": seconds})
         self._note(Severity.INFO, f"{home.name} restored at height {height}; its log goes to {self._replay_to}")
         return opened
+
+    def _warm_up(self) -> None:
+        self._progress("compiling", {})
+        warm_up_ledger()
+        warm_up()
 
     async def _live(self, opened: Opened) -> None:
         home, clock = self._home, Clock()

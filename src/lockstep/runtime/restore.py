@@ -1,5 +1,6 @@
 """From a home's files to what a replica starts with: the newest checkpoint, and the log's records after it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lockstep.base.errors import StorageFailed
@@ -33,20 +34,17 @@ class Opened:
     notes: list[str]
 
 
-def open_files(home: Home) -> Opened:
-    """Open everything; raises `StorageFailed` when anything is not as it was written."""
+def open_files(home: Home, warm_up: Callable[[], None] = lambda: None) -> Opened:
+    """Open everything; raises `StorageFailed` when anything is not as it was written.
+
+    Files are read before the state is rebuilt, because they may say no; `warm_up` is called in between.
+    """
     store = Store(home.checkpoints)
-    saved = store.state()
-    if saved is None:
-        venue = Venue(home.genesis)
-        header = genesis_header(home.genesis.chain_id, home.genesis.time_ms)
-        log_start = history_start = None
-    else:
-        meta, chunks = saved
+    meta = store.checkpoint()
+    header = genesis_header(home.genesis.chain_id, home.genesis.time_ms)
+    if meta is not None:
         header = decode_header(meta.header)
         _check_chain(home, header)
-        venue = Venue(home.genesis, (meta.manifest, chunks))
-        log_start, history_start = meta.log_position, meta.history_position
     places, records = Places(), list[Record]()
 
     def visit(position: int, payload: bytes) -> None:
@@ -54,8 +52,11 @@ def open_files(home: Home) -> Opened:
         places.note(record, position)
         records.append(record)
 
-    log = open_log(home.log, log_start, visit)
-    history = History(home.history, history_start, header.height)
+    log = open_log(home.log, None if meta is None else meta.log_position, visit)
+    history = History(home.history, None if meta is None else meta.history_position, header.height)
+    warm_up()
+    saved = store.state()
+    venue = Venue(home.genesis, None if saved is None else (saved[0].manifest, saved[1]))
     newest = max((r.block.header.height for r in records if isinstance(r, StoredBlock)), default=header.height)
     restored = Restored(header, venue.ledger.root, directory_of(venue), observed_of(venue), records)
     executor = Executor(venue, header.digest, header.height)
