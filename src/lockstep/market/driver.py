@@ -1,14 +1,13 @@
 """The load driver: one process that trades on all validators at once, and measures what it gets.
 
 It connects to every validator's client port, reports index prices to each ten times a second, submits what its load
-produces, follows every bundle to its fate, compares the roots that validators report, and prints its reports. Lines
-on its standard input steer it: `window NAME` begins another measured window, `stop` (or the end of input) ends the run.
+produces, follows every bundle to its fate, compares the roots that validators report, and prints its reports. It is
+steered by lines on its standard input (`steering`).
 
 Phases: connecting (until all validators are live and have fresh prices), warm-up, measuring, draining.
 """
 
 import asyncio
-import os
 import sys
 import time
 from pathlib import Path
@@ -19,19 +18,19 @@ import uvloop
 from lockstep.base.limits import SPECULATIVE_DEPTH_MAX
 from lockstep.gateway.client import Client
 from lockstep.gateway.link import Link
-from lockstep.market.cast import FIRST_TRADER, Role
+from lockstep.market.cast import FIRST_TRADER
 from lockstep.market.dispatch import Dispatcher
 from lockstep.market.flow import Flow
 from lockstep.market.index import IndexPath
 from lockstep.market.listings import choose
 from lockstep.market.load import FlowLoad, Load, ReplayLoad, bundle_size
 from lockstep.market.meter import Meter
-from lockstep.market.mischief import Mischief
 from lockstep.market.observer import Observer
 from lockstep.market.plan import Plan
 from lockstep.market.replay import Accounts, Replay
 from lockstep.market.report import Summary, encode_report
-from lockstep.market.villain import Villain
+from lockstep.market.steering import Steering
+from lockstep.market.villain import Villains
 from lockstep.runtime.home import read_key
 from lockstep.wire.client import (
     AccountReply,
@@ -54,6 +53,8 @@ _SWEEP_SECONDS: Final = 0.05
 _REPORT_SECONDS: Final = 0.25
 _DRAIN_SECONDS: Final = 10.0
 _SETTLE_SECONDS: Final = 3.0
+_WAIT_FOR_ALL_SECONDS: Final = 20.0
+"""A run begins with all validators; on a network where some are away, it begins without them after so long."""
 _BUNDLES_PER_MISCHIEF: Final = 100
 _SAMPLE_ONE_IN: Final = 64
 _SAMPLED_MAX: Final = 1_024
@@ -84,19 +85,13 @@ class Driver:
         self._unasked = set(self._accounts)
         self._replay: Replay | None = None
         self._load = self._make_load()
-        villain = next(trader for trader in cast if trader.role is Role.VILLAIN)
-        self._villains = (
-            [Villain(v, Mischief(villain, self._genesis.chain_id, plan.seed + i), self.meter)
-             for i, v in enumerate(validators)]
-            if plan.mischief else []
-        )  # fmt: skip
+        self._villains = Villains(self._genesis, cast, plan.seed, self.meter)
         self._first_height: int | None = None
         """The final height when all validators were first seen live."""
-        self._mischief_turn = 0
         self._sampled: dict[bytes, None] = {}
         self._is_producing = False
-        self._stop = asyncio.Event()
-        self._wanted_window = ""
+        self._steering = Steering(self._begin_window)
+        self._first_window = "run"
 
     def _make_load(self) -> Load:
         plan = self._plan
@@ -115,7 +110,6 @@ class Driver:
 
     async def run(self) -> dict[str, Any]:
         """Until the time is over, the recording is through, or somebody says stop. Returns the result."""
-        self._listen_to_parent()
         for link in self._links:
             link.start()
         self._repeat(_FEED_SECONDS, self._report_prices)
@@ -128,7 +122,7 @@ class Driver:
         self.observer.phase = "draining"
         await self._until(self._is_settled, _DRAIN_SECONDS)
         result = self._result()
-        await asyncio.gather(*(one.close() for one in self._links), *(one.close() for one in self._villains))
+        await asyncio.gather(*(one.close() for one in self._links), self._villains.close())
         return result
 
     async def _measure(self) -> None:
@@ -139,23 +133,26 @@ class Driver:
         if self._replay is None:
             await self._until(lambda: False, plan.warm_up)
         self.observer.phase = "measuring"
-        self.meter.begin(self._wanted_window or "run", time.monotonic())
-        self._wanted_window = ""
+        self.meter.begin(self._first_window, time.monotonic())
         await self._until(lambda: self._load.is_done, plan.seconds)
 
     async def _until(self, condition: Any, seconds: float | None = None) -> None:
         """Wait for a condition, a stop, or the time."""
         end = None if seconds is None else time.monotonic() + seconds
         draining = self.observer.phase == "draining"
-        while not condition() and (draining or not self._stop.is_set()):
+        while not condition() and (draining or not self._steering.stopped.is_set()):
             left = 0.02 if end is None else min(0.02, end - time.monotonic())
             if left <= 0:
                 return
             await asyncio.sleep(left)
 
     def _is_ready(self) -> bool:
-        """All validators live, their prices fresh, and every account's sequence known."""
-        return not self._unasked and self.observer.all_live and self.observer.has_prices
+        """All validators live (or, after a while, a quorum), their prices fresh, and every account's sequence known."""
+        return not self._unasked and self._are_enough_live() and self.observer.has_prices
+
+    def _are_enough_live(self) -> bool:
+        is_late = time.monotonic() - self.meter.total.began > _WAIT_FOR_ALL_SECONDS
+        return self.observer.all_live or (is_late and self.observer.quorum_live)
 
     def _is_settled(self) -> bool:
         """Every bundle has its fate, and all live validators report a common height beyond the last of them."""
@@ -165,10 +162,6 @@ class Driver:
         common = self.observer.common()
         return common is not None and newest - common.height <= 1
 
-    def stop(self) -> None:
-        """End the run early, in order."""
-        self._stop.set()
-
     def _repeat(self, seconds: float, action: Any) -> None:
         def again() -> None:
             self._loop.call_later(seconds, again)
@@ -176,25 +169,12 @@ class Driver:
 
         again()
 
-    def _listen_to_parent(self) -> None:
-        def readable() -> None:
-            text = os.read(0, 4096).decode(errors="replace")
-            if not text:
-                self._loop.remove_reader(0)
-                self.stop()
-            for line in text.splitlines():
-                self._obey(line)
-
-        self._loop.add_reader(0, readable)
-
-    def _obey(self, line: str) -> None:
-        word, _, rest = line.partition(" ")
-        if word == "stop":
-            self.stop()
-        elif word == "window" and self.observer.phase == "measuring":
-            self.meter.begin(rest, time.monotonic())
-        elif word == "window":
-            self._wanted_window = rest
+    def _begin_window(self, name: str) -> None:
+        """Asked for from outside; before the first window it is that one's name."""
+        if self.observer.phase == "measuring":
+            self.meter.begin(name, time.monotonic())
+        else:
+            self._first_window = name
 
     # -- sending --------------------------------------------------------------------------------------
 
@@ -227,7 +207,7 @@ class Driver:
 
     def _ask_accounts(self) -> None:
         """An earlier run may have used sequences: begin where it ended, once its last blocks are final or gone."""
-        if not self.observer.all_live:
+        if not self._are_enough_live():
             return
         newest = self.observer.final_height
         if self._first_height is None:
@@ -235,16 +215,7 @@ class Driver:
         if self._plan.resumed and newest < self._first_height + SPECULATIVE_DEPTH_MAX + 2:
             return
         for account in list(self._unasked):
-            self._send(0, AskAccount(account))
-
-    def _misbehave(self, now: float) -> None:
-        live = [v for i, v in enumerate(self._villains) if self.observer.is_live(i)]
-        if live:
-            self._mischief_turn += 1
-            villain = live[self._mischief_turn % len(live)]
-            villain.attempt(
-                self._dispatcher.final_height, self.observer.old_bundle(self._dispatcher.last_final, now), now
-            )
+            self._send(self.observer.any_live, AskAccount(account))
 
     # -- hearing --------------------------------------------------------------------------------------
 
@@ -291,16 +262,16 @@ class Driver:
     def _on_final(self, account: int, sequence: int, fate: Fate) -> None:
         self._load.settled(account, sequence, fate)
         bundles = self.meter.total.bundles
-        if self._villains and bundles % _BUNDLES_PER_MISCHIEF == 0:
-            self._misbehave(time.monotonic())
+        if bundles % _BUNDLES_PER_MISCHIEF == 0:
+            now = time.monotonic()
+            old = self.observer.old_bundle(self._dispatcher.last_final, now)
+            self._villains.attempt(self.observer.is_live, self._dispatcher.final_height, old, now)
         if self._replay is None and bundles % _SAMPLE_ONE_IN == 0 and len(self._sampled) < _SAMPLED_MAX:
             self._sampled[fate.digest] = None
             self._loop.call_later(_SETTLE_SECONDS, self._ask_sample, fate.digest)
 
     def _ask_sample(self, digest: bytes) -> None:
-        for validator in range(len(self._links)):
-            if self.observer.is_live(validator) and self._send(validator, AskFate(digest)):
-                return
+        self._send(self.observer.any_live, AskFate(digest))
 
     # -- the end --------------------------------------------------------------------------------------
 

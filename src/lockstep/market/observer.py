@@ -63,6 +63,18 @@ class Observer:
         return all(self.is_live(v) for v in range(len(self._statuses)))
 
     @property
+    def quorum_live(self) -> bool:
+        """Whether validators with more than 2/3 of the stake are."""
+        validators = self._genesis.validators
+        stake = sum(validator.stake for v, validator in enumerate(validators) if self.is_live(v))
+        return 3 * stake > 2 * sum(validator.stake for validator in validators)
+
+    @property
+    def any_live(self) -> int:
+        """The first validator that is; 0 if none is."""
+        return next((v for v in range(len(self._statuses)) if self.is_live(v)), 0)
+
+    @property
     def final_height(self) -> int:
         """The highest final height that a connected validator tells."""
         return max((status.final_height for status in self._statuses if status is not None), default=0)

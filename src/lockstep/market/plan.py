@@ -35,7 +35,6 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     replay: str | None = None
     format: str | None = None
     speed: float = 1.0
-    mischief: bool = True
     resumed: bool = False
     """Whether the network has run before: blocks of then may still become final, and use sequences."""
 

@@ -1,13 +1,16 @@
 """Sends traffic that must be refused, one piece at a time, and checks what it gets."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from lockstep.base.errors import Reason
 from lockstep.gateway.link import Link
+from lockstep.market.cast import Role, Trader
 from lockstep.market.meter import Meter
 from lockstep.market.mischief import Attempt, Mischief
 from lockstep.wire.client import ClientReply, Goodbye, SubmitReply
-from lockstep.wire.genesis import Validator
+from lockstep.wire.genesis import Genesis, Validator
 
 _PATIENCE_SECONDS: Final = 3.0
 _EXCUSES: Final = frozenset(
@@ -54,3 +57,28 @@ class Villain:
         elif message.reason not in _EXCUSES:
             verdict = f"refused as {message.reason!r}" if message.reason else "taken"
             self._meter.wronged.append(f"{self._name}: {attempt.name} was {verdict}")
+
+
+class Villains:
+    """One villain for each validator; they take turns."""
+
+    def __init__(self, genesis: Genesis, cast: tuple[Trader, ...], seed: int, meter: Meter) -> None:
+        account = next(trader for trader in cast if trader.role is Role.VILLAIN)
+        self._turn = 0
+        self._villains = [
+            Villain(validator, Mischief(account, genesis.chain_id, seed + number), meter)
+            for number, validator in enumerate(genesis.validators)
+        ]
+
+    def attempt(self, is_live: Callable[[int], bool], final_height: int, final_bundle: bytes, now: float) -> None:
+        """The next one tries something, on a live validator: one that is behind may rightly take what others know
+        to be used or expired."""
+        for _ in self._villains:
+            self._turn = (self._turn + 1) % len(self._villains)
+            if is_live(self._turn):
+                self._villains[self._turn].attempt(final_height, final_bundle, now)
+                return
+
+    async def close(self) -> None:
+        """All leave."""
+        await asyncio.gather(*(villain.close() for villain in self._villains))
