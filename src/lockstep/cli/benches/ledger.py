@@ -49,7 +49,7 @@ def _write_scattered(ledger: Ledger, rows: "np.ndarray[Any, Any]", value: int) -
 
 
 def commitment() -> dict[str, Any]:
-    """Chunks per second of `seal` after 10,000 scattered chunks of a 128 MiB table were written: trees, manifest, root."""
+    """Chunks per second of `seal` after 10,000 scattered chunks of 128 MiB were written: trees, manifest, root."""
     row_count, rows_per_chunk = TABLE_BYTES // _ROW.itemsize, CHUNK_BYTES // _ROW.itemsize
     ledger = Ledger([TableLayout("bench", _ROW, row_count)])
     ledger.tables[0].rows.view(np.int64)[:] = np.arange(TABLE_BYTES // 8)
