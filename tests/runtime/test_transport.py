@@ -239,6 +239,26 @@ def test_an_oversize_frame_is_refused_by_its_length_alone() -> None:
     run(main)
 
 
+@pytest.mark.parametrize(
+    "garbage", [b"", b"\xff\xff\xff", encode_message(Ping(1, 1, 1))[:-1], encode_message(Ping(-1, 1, 1))]
+)
+def test_garbage_after_the_greeting_ends_the_connection(garbage: bytes) -> None:
+    async def main() -> None:
+        genesis = real_genesis(2)
+        async with network(genesis, [1]) as (_, (witness,)):
+            raw = await dial(genesis, 1, validator_key(0))
+            raw.frame(hello(genesis, 0))
+            raw.frame(encode_message(Pong(5)))
+            raw.frame(garbage)
+            raw.frame(encode_message(Pong(6)))
+            assert await raw.gone()
+            await raw.close()
+            assert witness.noted("validator 0 (validator-0) refused: malformed")
+            assert [type(event) for event in witness.events] == [PeerConnected, PeerSaid, PeerLost]
+
+    run(main)
+
+
 def test_connections_left_half_open_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that never starts TLS, and one that never says Hello."""
     monkeypatch.setattr(listener_module, "HANDSHAKE_SECONDS", 0.2)

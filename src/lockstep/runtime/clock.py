@@ -16,7 +16,3 @@ class Clock:
     def now_us(self) -> int:
         """The time now, µs."""
         return (time.monotonic_ns() + self._offset_ns) // 1_000
-
-    def until(self, deadline_us: int) -> float:
-        """Seconds from now to a deadline; not negative."""
-        return max(0, deadline_us - self.now_us()) / 1e6

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import uvloop
 
-from lockstep.base.errors import StorageFailed
+from lockstep.base.errors import LockstepError, StorageFailed
 from lockstep.ledger.warm import warm_up as warm_up_ledger
 from lockstep.node.effects import Severity
 from lockstep.node.replica import Identity, Replica
@@ -42,35 +42,26 @@ _REPLAY_STEP: Final = 64
 
 
 class Node:
-    """One running node. `run` returns the exit status."""
+    """One node: `open`, `run`, `conclude`."""
 
     def __init__(self, home: Home, progress: Progress) -> None:
         self._home = home
         self._progress = progress
-        self._loop = asyncio.get_running_loop()
         self._journal = Journal(home.path / "node.log")
-        self._stopped = asyncio.Event()
         self._failure: BaseException | None = None
         self._replay_to = 0
         self._is_live = False
 
-    async def run(self) -> int:
-        """Run until stopped."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._loop.add_signal_handler(number, self._stopped.set)
-        try:
-            opened = self._open()
-            await self._live(opened)
-        except (StorageFailed, OSError) as error:
-            self._failed(error)
-        return self._conclude()
-
-    def _open(self) -> Opened:
-        """Files and kernels. Blocks the loop: nothing else runs yet."""
+    def open(self) -> Opened | None:
+        """Files and kernels, before there is a loop: a signal still ends the process at once. None: it failed."""
         home = self._home
         began = time.monotonic()
         self._progress("opening", {"home": str(home.path)})
-        opened = open_files(home, self._warm_up)
+        try:
+            opened = open_files(home, self._warm_up)
+        except (StorageFailed, OSError) as error:
+            self._failure = error
+            return None
         for note in opened.notes:
             self._journal.note(Severity.WARNING, note)
         self._replay_to = opened.newest_height
@@ -79,6 +70,17 @@ class Node:
         self._progress("replaying", {"from": height, "to": self._replay_to, "seconds": seconds})
         self._note(Severity.INFO, f"{home.name} restored at height {height}; its log goes to {self._replay_to}")
         return opened
+
+    async def run(self, opened: Opened) -> None:
+        """Run until stopped."""
+        self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._loop.add_signal_handler(number, self._stopped.set)
+        try:
+            await self._live(opened)
+        except (LockstepError, OSError) as error:
+            self._failed(error)
 
     def _warm_up(self) -> None:
         self._progress("compiling", {})
@@ -120,7 +122,8 @@ class Node:
             for part in (execution, storage, archive, serving, opened.store):
                 part.close()
 
-    def _conclude(self) -> int:
+    def conclude(self) -> int:
+        """Say how it ended; returns the exit status."""
         failure = self._failure
         if failure is not None:
             text = f"STOPPED: {failure}" if str(failure) else f"STOPPED: {type(failure).__name__}"
@@ -183,10 +186,11 @@ def run_node(path: Path, progress: Progress = print_progress) -> int:
     lock = lock_home(home)
     sys.setswitchinterval(SWITCH_SECONDS)
 
-    async def main() -> int:
-        return await Node(home, progress).run()
-
     try:
-        return uvloop.run(main())
+        node = Node(home, progress)
+        opened = node.open()
+        if opened is not None:
+            uvloop.run(node.run(opened))
+        return node.conclude()
     finally:
         os.close(lock)

@@ -7,7 +7,7 @@ from typing import Final, Generic, TypeVar
 
 W = TypeVar("W")
 _BATCH_MAX: Final = 256
-CLOSE_SECONDS: Final = 10.0
+CLOSE_SECONDS: Final = 60.0
 
 
 class Worker(Generic[W]):
