@@ -5,7 +5,7 @@ never has two live orders with one client id: each place of an id is preceded by
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -13,12 +13,13 @@ from lockstep.market.listings import Listing
 from lockstep.market.script import Rows, Script
 from lockstep.wire.command import ALL_INSTRUMENTS, COMMAND, Flag, Kind, Side, TimeInForce
 
-_ROUNDS: Final = 4
+_ROUNDS: Final = 2
 """Times that a maker's cycle goes over its slots before it repeats itself."""
 _TAKER_CYCLE: Final = 4_096
-_NOISE_CYCLE: Final = 2_048
+_NOISE_CYCLE: Final = 1_024
 _NOISE_RING: Final = 40
 _BASIS_POINT: Final = 10_000
+_FIELDS: Final = (COMMAND.names or ())[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +101,12 @@ class _Noise:
     def __init__(self, stage: Stage, random: np.random.Generator) -> None:
         self.stage = stage
         self.random = random
-        self.rows: list[Any] = []
+        self.rows: list[tuple[int, ...]] = []
         self.live: dict[int, int] = {}
         self.next_id = 0
 
     def add(self, kind: int, **fields: int) -> None:
-        row = np.zeros((), dtype=COMMAND)
-        row["kind"] = kind
-        for name, value in fields.items():
-            row[name] = value
-        self.rows.append(row)
+        self.rows.append((kind, *(fields.get(name, 0) for name in _FIELDS)))
 
     def place(self, basis_points: float, tif: int, flags: int = 0, client_id: int = 0) -> int:
         """An order that far from the index: on its own side if positive, through the book if negative."""

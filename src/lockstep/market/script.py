@@ -5,7 +5,7 @@ the same machine. So each trader's commands are rows prepared at the start, with
 a batch is one slice, copied, with the present index added.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from lockstep.base.limits import BUNDLE_COMMANDS_MAX
 from lockstep.wire.command import COMMAND, Kind
 
 Rows = np.ndarray[Any, Any]
-_PRICED = (Kind.PLACE, Kind.REPLACE)
+_PRICED: Final = (Kind.PLACE, Kind.REPLACE)
+_PRICE_WORD: Final = COMMAND.fields["price"][1] // 8 if COMMAND.fields else 0
 
 
 class Script:
@@ -26,18 +27,20 @@ class Script:
         self._opening = len(opening)
         self._cycle = len(cycle)
         # The cycle's start is repeated behind its end, so that every batch is one contiguous slice.
-        wrapped = np.resize(cycle, len(cycle) + BUNDLE_COMMANDS_MAX)
-        self._rows = np.concatenate([opening, wrapped]).astype(COMMAND)
-        priced = np.isin(self._rows["kind"], _PRICED) & (self._rows["instrument"] < instruments)
-        self._book = np.where(priced, self._rows["instrument"], instruments).astype(np.intp)
+        turns = 1 + -(-BUNDLE_COMMANDS_MAX // len(cycle))
+        rows = np.concatenate([opening, *[cycle] * turns])[: len(opening) + len(cycle) + BUNDLE_COMMANDS_MAX]
+        priced = np.isin(rows["kind"], _PRICED) & (rows["instrument"] < instruments)
+        self._book = np.where(priced, rows["instrument"], instruments).astype(np.intp)
+        self._words = rows.view(np.int64).reshape(len(rows), -1)
+        """(n, 5): copying words takes a twentieth of the time of copying structured rows."""
         self._position = 0
 
     def take(self, count: int, prices: Rows) -> Rows:
         """The next `count` commands. `prices` are (instruments + 1,) int64 ticks, the last one 0."""
         start = self._position
-        batch = self._rows[start : start + count].copy()
-        batch["price"] += prices[self._book[start : start + count]]
+        batch = self._words[start : start + count].copy()
+        batch[:, _PRICE_WORD] += prices[self._book[start : start + count]]
         self._position += count
         if self._position >= self._opening + self._cycle:
             self._position = self._opening + (self._position - self._opening) % self._cycle
-        return batch
+        return batch.view(COMMAND).reshape(count)
