@@ -87,8 +87,12 @@ def _signed(dtype: "np.dtype[Any]") -> "np.dtype[Any]":
     return np.dtype({"names": dtype.names, "formats": signed, "offsets": offsets, "itemsize": dtype.itemsize})
 
 
+_SIGNED: Final = {dtype: _signed(dtype) for dtype in (EVENT, COMMAND, OBSERVATION, schema.BUNDLE_SPAN)}
+
+
 def _address(array: "np.ndarray[Any, Any]") -> int:
-    return int(array.ctypes.data)
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 class Memory:
@@ -118,16 +122,27 @@ class Memory:
         self.registers[_UNDO : _UNDO + 4] = [_address(part) for part in parts]
         self.registers[_UNDO + 4] = len(undo.places)
 
-    def use_inputs(self, seen: Any, spans: Any, commands: Any, events: Any) -> None:
-        """Take a block's inputs and its event buffer; all contiguous, kept alive here."""
-        for register, array in ((_SEEN, seen), (_SPANS, spans), (_COMMANDS, commands), (_EVENTS, events)):
-            self.arrays[register] = array.view(_signed(array.dtype))
-            self.registers[register] = _address(array)
-        for register, count in ((SEEN_COUNT, seen), (SPAN_COUNT, spans), (EVENT_CAPACITY, events)):
-            self.registers[register] = len(count)
-        for register in (EVENT_COUNT, SPAN_AT, FILLS, NEED, CHECKED, LIQUIDATED):
-            self.registers[register] = 0
+    def use_inputs(self, seen: Any, spans: Any, commands: Any) -> None:
+        """Take a block's observations, bundles and commands; all contiguous, kept alive here."""
+        for register, array in ((_SEEN, seen), (_SPANS, spans), (_COMMANDS, commands)):
+            self._use(register, array)
+        self.registers[SEEN_COUNT], self.registers[SPAN_COUNT] = len(seen), len(spans)
+        self.registers[[SPAN_AT, FILLS, NEED, CHECKED, LIQUIDATED]] = 0
         self.registers[COMMAND_AT] = -1
+
+    def use_events(self, events: Any) -> None:
+        """Write event records to this array from now on."""
+        self._events = events
+        self._use(_EVENTS, events)
+        self.registers[EVENT_COUNT], self.registers[EVENT_CAPACITY] = 0, len(events)
+
+    def take_events(self) -> Any:
+        """The records written since `use_events`."""
+        return self._events[: self.registers[EVENT_COUNT]]
+
+    def _use(self, register: int, array: Any) -> None:
+        self.arrays[register] = array.view(_SIGNED[array.dtype])
+        self.registers[register] = _address(array)
 
 
 _carray: Final = numba.carray

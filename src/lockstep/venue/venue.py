@@ -8,22 +8,21 @@ import numpy as np
 
 from lockstep.base.digest import digest
 from lockstep.base.errors import InvariantBroken
-from lockstep.base.limits import BLOCK_COMMANDS_MAX
 from lockstep.ledger.changes import ChunkSet
 from lockstep.ledger.ledger import Ledger
 from lockstep.ledger.table import Undo
 from lockstep.venue import schema
 from lockstep.venue.event import EVENT
 from lockstep.venue.founding import found
-from lockstep.venue.memory import EVENT_COUNT, FILLS, HEIGHT, NEED, TIME_MS, Memory
+from lockstep.venue.memory import FILLS, HEIGHT, NEED, TIME_MS, Memory
 from lockstep.venue.run import EVENTS_PER_STEP_MAX, begin_block, run_checks, run_commands
 from lockstep.venue.summary import summarise
 from lockstep.wire.command import COMMAND
 from lockstep.wire.genesis import Genesis
 from lockstep.wire.observation import OBSERVATION
 
-_EVENTS: Final = BLOCK_COMMANDS_MAX + EVENTS_PER_STEP_MAX
-"""Rows of the event buffer. A block with more events is executed in several stretches."""
+_EVENTS_PER_COMMAND: Final = 2
+"""An event buffer has so many rows a command. A block with more events is executed in several stretches."""
 Array = np.ndarray[Any, Any]
 
 
@@ -57,7 +56,6 @@ class Venue:
         else:
             self.ledger.load(*stored)
         self._memory = Memory(self.ledger.tables)
-        self._events = np.zeros(_EVENTS, EVENT)
         self._opened_before = len(genesis.accounts)
 
     def _found(self, genesis: Genesis) -> None:
@@ -96,8 +94,8 @@ class Venue:
             np.ascontiguousarray(observations, OBSERVATION),
             np.ascontiguousarray(bundles, schema.BUNDLE_SPAN),
             np.ascontiguousarray(commands, COMMAND),
-            self._events,
         )
+        self._memory.use_events(_event_rows(len(commands)))
         registers = self._memory.registers
         registers[HEIGHT], registers[TIME_MS] = height, time_ms
         handle = self._memory.handle
@@ -105,11 +103,12 @@ class Venue:
         stretches: list[Array] = []
         for kernel in (run_commands, run_checks):
             while kernel(handle):
-                stretches.append(self._take_events())
+                stretches.append(self._memory.take_events())
+                self._memory.use_events(_event_rows(len(commands)))
                 self._grow_undo()
-        stretches.append(self._take_events())
+        stretches.append(self._memory.take_events())
         self._set_counts()
-        return np.concatenate(stretches) if len(stretches) > 1 else stretches[0]
+        return stretches[0] if len(stretches) == 1 else _joined(stretches)
 
     def rollback(self) -> None:
         """Take back the newest block."""
@@ -134,12 +133,6 @@ class Venue:
             for i, (key, height) in enumerate(zip(keys, accounts["opened_height"], strict=True))
         )
 
-    def _take_events(self) -> Array:
-        registers = self._memory.registers
-        taken = self._events[: registers[EVENT_COUNT]].copy()
-        registers[EVENT_COUNT] = 0
-        return taken
-
     def _grow_undo(self) -> None:
         """More room for pre-images, if that is what the kernel waits for."""
         need = int(self._memory.registers[NEED])
@@ -157,6 +150,16 @@ class Venue:
         tables[schema.ACCOUNTS].count[0] = tables[schema.KEYS].count[0] = venue["accounts"]
         tables[schema.ORDERS].count[0] = int(venue["orders_used"]) + 1
         tables[schema.POSITIONS].count[0] = int(venue["positions_used"]) + 1
+
+
+def _event_rows(commands: int) -> Array:
+    """Room for the events of a block, or of a stretch of it. Pages that are not written cost nothing."""
+    return np.empty(_EVENTS_PER_COMMAND * commands + EVENTS_PER_STEP_MAX, EVENT)
+
+
+def _joined(stretches: list[Array]) -> Array:
+    """Concatenated as bytes: NumPy would copy structured rows field by field."""
+    return np.concatenate([rows.view(np.uint8) for rows in stretches]).view(EVENT)
 
 
 def _room(undo: Undo) -> int:
