@@ -67,9 +67,7 @@ class Script:
         disk = self.disks[index]
         votes = [r for r in disk if isinstance(r, Notarize | Nullify | Finalize)]
         certificates = [r for r in disk if isinstance(r, Notarization | Nullification | Finalization)]
-        engine = Simplex(
-            self.validators, index, self.keys[index], self.config, self.finals[index], votes, certificates
-        )
+        engine = Simplex(self.validators, index, self.keys[index], self.config, self.finals[index], votes, certificates)
         self.engines[index] = engine
         self.carry(index, engine.start(self.now))
 
@@ -91,9 +89,7 @@ class Script:
     def do_advance(self, milliseconds: int) -> None:
         end = self.now + 1000 * milliseconds
         while True:
-            due = [
-                (engine.deadline() or end + 1, i) for i, engine in enumerate(self.engines) if engine is not None
-            ]
+            due = [(engine.deadline() or end + 1, i) for i, engine in enumerate(self.engines) if engine is not None]
             if not due or min(due)[0] > end:
                 break
             self.now, index = min(due)
@@ -109,9 +105,7 @@ class Script:
     # -- running --------------------------------------------------------------------------------------
 
     def take(self, to: int | None, sender: int | None) -> list[_Letter]:
-        taken = [
-            x for x in self.queue if (to is None or x.to == to) and (sender is None or x.sender == sender)
-        ]
+        taken = [x for x in self.queue if (to is None or x.to == to) and (sender is None or x.sender == sender)]
         self.queue = [letter for letter in self.queue if letter not in taken]
         return taken
 

@@ -183,9 +183,7 @@ class CertificateBook:
 
     def _add_finalization(self, certificate: Finalization) -> None:
         notarized = self.notarizations.get(certificate.view)
-        excluded = self.nullified(certificate.view) or (
-            notarized is not None and notarized.block != certificate.block
-        )
+        excluded = self.nullified(certificate.view) or (notarized is not None and notarized.block != certificate.block)
         if excluded or (certificate.view == self.final.view and certificate.block != self.final.block):
             raise InvariantBroken(
                 f"a quorum finalized block {certificate.block.hex()} of view {certificate.view}, which another quorum "

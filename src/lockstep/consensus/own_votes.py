@@ -21,9 +21,7 @@ V = TypeVar("V", Notarize, Nullify, Finalize)
 class OwnVotes:
     """The own votes above the final view. In views up to `closed_view` nothing more is signed."""
 
-    def __init__(
-        self, validators: ValidatorSet, index: int | None, key: PrivateKey | None, closed_view: int
-    ) -> None:
+    def __init__(self, validators: ValidatorSet, index: int | None, key: PrivateKey | None, closed_view: int) -> None:
         if (index is None) != (key is None):
             raise ValueError("a validator has an index and a key, an observer has neither")
         self._validators = validators
