@@ -86,7 +86,7 @@ class Flow:
         target = 0.38 * len(mine) * ACCOUNTS / LIVE_ORDERS
         aimed = np.flatnonzero((dice >= 0.12) & (dice < 0.12 + target))[: len(mine)]
         old = mine[draw.permutation(len(mine))[: len(aimed)]]
-        for places, kind, field in (
+        for places, kind, column in (
             (slice(0, None, 8), Kind.REPLACE, "target"),
             (slice(1, None, 8), Kind.CANCEL_CLIENT, "client_id"),
             (slice(2, None, 8), Kind.CANCEL_CLIENT, "client_id"),
@@ -96,7 +96,7 @@ class Flow:
             was = old[places]
             fresh = np.zeros(len(chosen), COMMAND)
             fresh["kind"] = kind
-            fresh[field] = was["client_id" if field == "client_id" else "id"]
+            fresh[column] = was["client_id" if field == "client_id" else "id"]
             if kind == Kind.REPLACE:
                 fresh["price"], fresh["size"] = was["price"], was["remaining"] + 1
             rows[aimed[places]] = fresh
