@@ -16,8 +16,8 @@ from lockstep.market.meter import Meter
 from lockstep.market.replay import Replay
 from lockstep.wire.client import Fate
 
-WINDOW_COMMANDS: Final = 163_840
-"""On their way at rate 0: two full blocks, so that one can be built while another becomes final."""
+WINDOW_COMMANDS: Final = 102_400
+"""On their way at rate 0: five full blocks, one in each stage from the pool to finality."""
 BACKLOG_SECONDS: Final = 3.0
 """At a given rate, what is on its way may pile up to so many seconds' worth; what is offered beyond it is shed."""
 _BUNDLES_PER_SECOND: Final = 100

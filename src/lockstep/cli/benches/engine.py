@@ -96,7 +96,7 @@ class Flow:
             was = old[places]
             fresh = np.zeros(len(chosen), COMMAND)
             fresh["kind"] = kind
-            fresh[column] = was["client_id" if field == "client_id" else "id"]
+            fresh[column] = was["client_id" if column == "client_id" else "id"]
             if kind == Kind.REPLACE:
                 fresh["price"], fresh["size"] = was["price"], was["remaining"] + 1
             rows[aimed[places]] = fresh
