@@ -100,16 +100,16 @@ def test_ctrl_c_stops_everything_and_prints_the_summary(tmp_path: Path) -> None:
     out, errors = child.communicate(timeout=60)
     assert child.returncode == 0, errors + out
     assert json.loads(out.splitlines()[-1])["roots_agree"] is True
-    assert gone_soon(f"--parent {child.pid}")
+    assert gone_soon(f"lockstep.cli.bare {child.pid}")
 
 
 def test_nodes_die_with_their_parent(home: Path) -> None:
     child = start("--rate", "500", "--home", str(home))
     until(child, "first final block")
-    assert len(descendants(f"--parent {child.pid}")) == 5, "four validators and the driver"
+    assert len(descendants(f"lockstep.cli.bare {child.pid}")) == 5, "four validators and the driver"
     child.kill()
     child.communicate(timeout=30)
-    assert gone_soon(f"--parent {child.pid}")
+    assert gone_soon(f"lockstep.cli.bare {child.pid}")
 
 
 def test_a_node_that_cannot_start_is_named(home: Path) -> None:

@@ -6,7 +6,10 @@ command prints one object, last, on standard output.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
+from typing import NoReturn
 
 from lockstep.base.errors import ConfigurationError, LockstepError
 
@@ -22,10 +25,17 @@ class Exit(IntEnum):
 
 def main() -> None:
     """Entry point of the `lockstep` script."""
-    from lockstep.cli.app import app  # here, so that errors while importing it are reported like others
+    with reported():
+        from lockstep.cli.app import app  # here, so that errors while importing it are reported like others
 
-    try:
         app(prog_name="lockstep")
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turns errors that a person can do something about into one line and an exit code."""
+    try:
+        yield
     except ConfigurationError as error:
         _fail(error, Exit.USAGE)
     except LockstepError as error:
@@ -34,6 +44,6 @@ def main() -> None:
         _fail(error, Exit.REFUSED)
 
 
-def _fail(error: Exception, code: Exit) -> None:
+def _fail(error: Exception, code: Exit) -> NoReturn:
     print(f"lockstep: {error}", file=sys.stderr)
     sys.exit(code)

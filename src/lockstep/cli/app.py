@@ -3,7 +3,7 @@
 import typer
 
 from lockstep import __version__
-from lockstep.cli import bench, devnet, fate, hidden, init, market, node, snapshot, status
+from lockstep.cli import bench, devnet, fate, init, market, node, snapshot, status
 
 app = typer.Typer(
     help="A derivatives venue whose whole state is kept identical on independent nodes.",
@@ -29,5 +29,3 @@ app.command("status")(status.status)
 app.command("fate")(fate.fate)
 app.add_typer(snapshot.app, name="snapshot")
 app.command("bench")(bench.bench)
-app.command("drive", hidden=True)(hidden.drive)
-app.command("warm", hidden=True)(hidden.warm)

@@ -76,7 +76,7 @@ class Fleet:
         member = self.members[index]
         member.phase, member.detail = "starting", ""
         member.restarts += 1
-        member.process = await process.start(["node", "--home", str(member.home)], member.told)
+        member.process = await process.start(["node", str(member.home)], member.told)
 
     async def start_all(self) -> None:
         """Start every validator."""

@@ -5,15 +5,11 @@ from typing import Annotated
 
 import typer
 
-from lockstep.cli.parent import die_with
-
 
 def node(
     home: Annotated[Path, typer.Option(help="The node's home, made by `lockstep init`.")],
-    parent: Annotated[int, typer.Option(hidden=True)] = 0,
 ) -> None:
     """Run the node whose home this is, until Ctrl-C or SIGTERM. Progress goes to standard output as JSON lines."""
-    die_with(parent)
     from lockstep.runtime.node import run_node  # here: it loads Numba, which other commands don't need
 
     raise typer.Exit(run_node(home))

@@ -80,15 +80,14 @@ class Process:
             self.errors.append(line.decode(errors="replace").rstrip())
 
 
-async def start(command: Sequence[str], on_line: Callable[[bytes], None]) -> Process:
-    """Start `lockstep COMMAND…` with this Python; `on_line` is given each line of its standard output."""
+async def start(task: Sequence[str], on_line: Callable[[bytes], None]) -> Process:
+    """Start a task of `cli.bare` with this Python; `on_line` is given each line of its standard output."""
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "lockstep.cli",
-        *command,
-        "--parent",
+        "lockstep.cli.bare",
         str(os.getpid()),
+        *task,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
