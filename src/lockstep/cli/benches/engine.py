@@ -59,7 +59,7 @@ class Flow:
         """(bundle spans, commands) of one block; `fill_book` leaves only limit orders."""
         bundles = commands // BUNDLE
         spans = np.zeros(bundles, BUNDLE_SPAN)
-        spans["account"] = self._random.permutation(np.arange(bundles) % ACCOUNTS) + _FIRST_TRADER
+        spans["account"] = self._random.permutation(ACCOUNTS)[np.arange(bundles) % ACCOUNTS] + _FIRST_TRADER
         spans["count"] = BUNDLE
         spans["first"] = np.arange(bundles) * BUNDLE
         live = venue.rows(ORDERS)
@@ -126,7 +126,6 @@ class Session:
     blocks: int = 0
     fills: int = 0
     events: int = 0
-    dirty: int = 0
     engine_s: float = 0.0
     sealed_s: float = 0.0
     kinds: Array = field(default_factory=lambda: np.zeros(8, np.int64))
