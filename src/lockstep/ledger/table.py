@@ -17,6 +17,7 @@ from lockstep.ledger.kernel import Int, copy_chunk, entry_kernel
 
 CHUNK_BYTES: Final = 1024
 CHUNK_WORDS: Final = CHUNK_BYTES // 8
+_HUGE_PAGE: Final = 1 << 21
 
 
 class Table(NamedTuple):
@@ -68,7 +69,16 @@ def room(undo: Undo) -> Int:
 
 
 def page_aligned(size: int) -> np.ndarray[Any, Any]:
-    """Zeroed uint8 memory of at least `size` bytes, page-aligned and not touched until used."""
-    pages = max(1, -(-size // mmap.PAGESIZE))
+    """Zeroed uint8 memory of at least `size` bytes, page-aligned and not touched until used.
+
+    Large memory asks for huge pages: rows are visited in random order, and with small pages most visits would wait
+    for a page table walk."""
     private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # the default, shared, is accounted as a file and ages badly
-    return np.frombuffer(mmap.mmap(-1, pages * mmap.PAGESIZE, flags=private), dtype=np.uint8)
+    huge = size >= _HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE")
+    page = _HUGE_PAGE if huge else mmap.PAGESIZE
+    pages = max(1, -(-size // page))
+    memory = mmap.mmap(-1, (pages + huge) * page, flags=private)
+    if huge:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    rows = np.frombuffer(memory, dtype=np.uint8)
+    return rows[-rows.ctypes.data % page :][: pages * page]

@@ -6,9 +6,13 @@ the divisor first gives the same exact result in small steps: (a d + b) r / d = 
 
 from typing import Final
 
-from lockstep.venue.compiled import i64, kernel
+import numpy as np
+
+from lockstep.venue.compiled import i64, kernel, u64
 from lockstep.venue.event import PPM
 
+_PPM: Final = np.uint64(PPM)
+_ONE: Final = np.uint64(1)
 TOTAL_MAX: Final = 1 << 62
 """Running totals that nothing is computed from (fees ever paid, volume) stop here."""
 
@@ -16,13 +20,15 @@ TOTAL_MAX: Final = 1 << 62
 @kernel
 def portion_down(value: int, ppm: int) -> int:
     """value * ppm / 10^6 rounded down, for 0 <= value < 2^62 and 0 <= ppm <= 10^6."""
-    return value // PPM * ppm + value % PPM * ppm // PPM
+    whole, rest = u64(value) // _PPM, u64(value) % _PPM  # unsigned: a division by a constant is a multiplication
+    return i64(whole * u64(ppm) + rest * u64(ppm) // _PPM)
 
 
 @kernel
 def portion_up(value: int, ppm: int) -> int:
     """The same, rounded up."""
-    return value // PPM * ppm + (value % PPM * ppm + (PPM - 1)) // PPM
+    whole, rest = u64(value) // _PPM, u64(value) % _PPM
+    return i64(whole * u64(ppm) + (rest * u64(ppm) + (_PPM - _ONE)) // _PPM)
 
 
 @kernel

@@ -28,6 +28,7 @@ native: Final[Any] = intrinsic
 """A function that is written in LLVM's terms: it emits its code into the kernel that calls it."""
 i64: Final[Any] = np.int64
 """Lifts a narrower column to 64 bits, signed."""
+u64: Final[Any] = np.uint64
 
 _compile: Final[Any] = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 

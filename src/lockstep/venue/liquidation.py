@@ -19,12 +19,11 @@ from lockstep.base.limits import (
 from lockstep.venue.cancel import cancel_orders
 from lockstep.venue.compiled import i64, kernel
 from lockstep.venue.event import EventFlag, EventKind, EventReason
-from lockstep.venue.margin import survey
+from lockstep.venue.margin import survey_maintenance
 from lockstep.venue.matching import match
 from lockstep.venue.memory import (
     EQUITY,
     FILLS,
-    MAINTENANCE,
     MET,
     STALE,
     State,
@@ -58,8 +57,8 @@ def is_unhealthy(state: State, account: int) -> bool:
     owner = read_account(state, account)
     if i64(owner["first_position"]) == 0:
         return bool(owner["balance"] < 0 or owner["shortfall"] != 0)
-    survey(state, account)
-    return bool(get(state, STALE) == 0 and get(state, EQUITY) < get(state, MAINTENANCE))
+    margin = survey_maintenance(state, account)
+    return bool(get(state, STALE) == 0 and get(state, EQUITY) < margin)
 
 
 @kernel
@@ -70,8 +69,8 @@ def liquidate(state: State, account: int) -> None:
     fills_before, makers = get(state, FILLS), i64(FILLS_PER_COMMAND_MAX)
     fee_account = i64(read_venue(state, 0)["fee_account"])
     for _ in range(POSITIONS_PER_ACCOUNT_MAX):
-        survey(state, account)
-        if get(state, EQUITY) >= get(state, MAINTENANCE) or makers == 0:
+        margin = survey_maintenance(state, account)
+        if get(state, EQUITY) >= margin or makers == 0:
             break
         if abs(read_account(state, fee_account)["balance"]) > BALANCE_MAX:
             break  # see `place` on why no balance overflows

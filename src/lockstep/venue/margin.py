@@ -1,5 +1,5 @@
 """What an account needs, and what it has. A full margin model replaces this file: the rest of the engine calls
-`survey`, `affordable` and `free_collateral` only.
+`affordable`, `free_collateral` and `survey_maintenance` only.
 
 Equity is the balance and the unrealised profit at mark prices. For one instrument, let `up` be the position if all
 resting buy orders traded, and `down` if all sell orders did; the initial margin is the larger of
@@ -18,11 +18,9 @@ account has at most 64 positions, and balances stay within ±2^62 (see `place`),
 from typing import Final
 
 from lockstep.venue.arithmetic import portion_up
-from lockstep.venue.compiled import i64, kernel, out_of_line
+from lockstep.venue.compiled import i64, kernel
 from lockstep.venue.memory import (
     EQUITY,
-    INITIAL,
-    MAINTENANCE,
     STALE,
     Row,
     State,
@@ -41,12 +39,15 @@ STALE_COLLATERAL: Final = -1
 @kernel
 def requirement(instrument: Row, size: int, buy: int, sell: int, buy_value: int, sell_value: int) -> int:
     """Initial margin of one instrument, micro-USD: lots held, resting lots each way and their lots x price."""
-    mark, tick_value, rate = instrument["mark"], instrument["tick_value"], instrument["initial_margin_ppm"]
-    buys_lose = max(buy_value - buy * mark, 0) * tick_value
-    sells_lose = max(sell * mark - sell_value, 0) * tick_value
-    up = portion_up(abs(size + buy) * mark * tick_value, rate) + buys_lose
-    down = portion_up(abs(size - sell) * mark * tick_value, rate) + sells_lose
-    return max(up, down)
+    mark, lot_value, rate = instrument["mark"], instrument["lot_value"], instrument["initial_margin_ppm"]
+    up, down = abs(size + buy), abs(size - sell)
+    buys_lose, sells_lose = buy_value - buy * mark, sell * mark - sell_value
+    if max(buys_lose, sells_lose) <= 0:
+        return portion_up(max(up, down) * lot_value, rate)
+    tick_value = instrument["tick_value"]
+    up_needs = portion_up(up * lot_value, rate) + max(buys_lose, 0) * tick_value
+    down_needs = portion_up(down * lot_value, rate) + max(sells_lose, 0) * tick_value
+    return max(up_needs, down_needs)
 
 
 @kernel
@@ -63,35 +64,51 @@ def position_requirement(instrument: Row, position: Row) -> int:
 
 
 @kernel
-def survey(state: State, account: int) -> None:
-    """Put the account's equity and margins (micro-USD), and how many of its marks are stale, in the registers."""
-    out_of_line()
+def survey_initial(state: State, account: int) -> int:
+    """The account's initial margin, micro-USD; its equity goes to EQUITY, how many of its marks are stale to STALE."""
     owner = read_account(state, account)
-    equity, initial, maintenance, stale = owner["balance"], i64(0), i64(0), i64(0)
+    equity, margin, stale = owner["balance"], i64(0), i64(0)
     slot = i64(owner["first_position"])
     while slot != 0:
         position = read_position(state, slot)
         instrument = read_instrument(state, i64(position["instrument"]))
-        value = position["size"] * instrument["mark"] * instrument["tick_value"]
+        equity += position["size"] * instrument["lot_value"] - position["entry"]
+        margin += position_requirement(instrument, position)
+        if position["size"] != 0:
+            stale += instrument["stale"]
+        slot = i64(position["next"])
+    put(state, EQUITY, equity)
+    put(state, STALE, stale)
+    return margin
+
+
+@kernel
+def survey_maintenance(state: State, account: int) -> int:
+    """The account's maintenance margin, and the same registers."""
+    owner = read_account(state, account)
+    equity, margin, stale = owner["balance"], i64(0), i64(0)
+    slot = i64(owner["first_position"])
+    while slot != 0:
+        position = read_position(state, slot)
+        instrument = read_instrument(state, i64(position["instrument"]))
+        value = position["size"] * instrument["lot_value"]
         equity += value - position["entry"]
-        initial += position_requirement(instrument, position)
-        maintenance += portion_up(abs(value), instrument["maintenance_margin_ppm"])
+        margin += portion_up(abs(value), instrument["maintenance_margin_ppm"])
         if value != 0:
             stale += instrument["stale"]
         slot = i64(position["next"])
     put(state, EQUITY, equity)
-    put(state, INITIAL, initial)
-    put(state, MAINTENANCE, maintenance)
     put(state, STALE, stale)
+    return margin
 
 
 @kernel
 def free_collateral(state: State, account: int) -> int:
     """What may be taken out, micro-USD: never more than the balance, so unrealised profit stays. Or a marker."""
-    survey(state, account)
+    margin = survey_initial(state, account)
     if get(state, STALE) != 0:
         return i64(STALE_COLLATERAL)
-    free = min(get(state, EQUITY) - get(state, INITIAL), read_account(state, account)["balance"])
+    free = min(get(state, EQUITY) - margin, read_account(state, account)["balance"])
     return i64(max(free, 0))
 
 
@@ -126,6 +143,6 @@ def affordable(
     after = requirement(instrument, size, buy, sell, buy_value, sell_value)
     if after <= before:
         return True
-    survey(state, account)
+    margin = survey_initial(state, account)
     fee = portion_up(lots * price * instrument["tick_value"], instrument["taker_fee_ppm"])
-    return bool(get(state, EQUITY) - fee >= get(state, INITIAL) - before + after)
+    return bool(get(state, EQUITY) - fee >= margin - before + after)

@@ -70,6 +70,7 @@ def set_marks(state: State) -> None:
 def _set_mark(instrument: Row, mark: int) -> None:
     width = portion_down(mark, instrument["price_band_ppm"])
     instrument["mark"] = mark
+    instrument["lot_value"] = mark * instrument["tick_value"]
     instrument["lowest"] = max(mark - width, 1)
     instrument["highest"] = min(mark + width, instrument["price_ticks"] - 1)
 

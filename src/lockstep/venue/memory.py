@@ -57,10 +57,9 @@ MET: Final = 22
 SIZE: Final = 23
 """The size that admission granted."""
 EQUITY: Final = 24
-INITIAL: Final = 25
-MAINTENANCE: Final = 26
-STALE: Final = 27
-"""What `margin.survey` found."""
+STALE: Final = 25
+"""What `margin.survey_initial` and `survey_maintenance` found."""
+COMMAND_COUNT: Final = 27
 HEIGHT: Final = 28
 TIME_MS: Final = 29
 """Of the block."""
@@ -68,6 +67,8 @@ CHECKED: Final = 30
 LIQUIDATED: Final = 31
 """Accounts checked and liquidated after this block."""
 _TABLES: Final = 32
+_BLOCK: Final = slice(SPAN_AT, _TABLES)
+"""What begins at 0 in every block."""
 _STRIDE: Final = 5  # addresses of rows, marks, count, shape; then the number of chunks
 _REGISTERS: Final = _TABLES + schema.TABLES * _STRIDE
 
@@ -91,7 +92,7 @@ _SIGNED: Final = {dtype: _signed(dtype) for dtype in (EVENT, COMMAND, OBSERVATIO
 
 
 def _address(array: "np.ndarray[Any, Any]") -> int:
-    address: int = array.__array_interface__["data"][0]
+    address: int = array.ctypes.data  # `__array_interface__` would spell out the row's layout each time
     return address
 
 
@@ -102,6 +103,7 @@ class Memory:
         self.registers = np.zeros(_REGISTERS, np.int64)
         self.tables = tables
         self.arrays: dict[int, np.ndarray[Any, Any]] = {}
+        self._undos: dict[int, tuple[Undo, Any]] = {}
         for number, table in enumerate(tables):
             base = _TABLES + number * _STRIDE
             parts = (table.rows, table.mark, table.count, table.shape)
@@ -118,17 +120,24 @@ class Memory:
         """Write through this undo segment from now on."""
         self.undo = undo
         self.registers[_EPOCH] = undo.epoch[0]
-        parts = (undo.epoch, undo.images, undo.places, undo.used)
-        self.registers[_UNDO : _UNDO + 4] = [_address(part) for part in parts]
-        self.registers[_UNDO + 4] = len(undo.places)
+        _, self.registers[_UNDO : _UNDO + 5] = self._known_undo(undo)
+
+    def _known_undo(self, undo: Undo) -> tuple[Undo, Any]:
+        """The segment's addresses, looked up once: the ledger uses its segments again and again."""
+        known = self._undos.get(id(undo))
+        if known is None:
+            parts = (undo.epoch, undo.images, undo.places, undo.used)
+            registers = np.array([*map(_address, parts), len(undo.places)], np.int64)
+            known = self._undos[id(undo)] = (undo, registers)  # kept alive, so that its id stays its own
+        return known
 
     def use_inputs(self, seen: Any, spans: Any, commands: Any) -> None:
         """Take a block's observations, bundles and commands; all contiguous, kept alive here."""
         for register, array in ((_SEEN, seen), (_SPANS, spans), (_COMMANDS, commands)):
             self._use(register, array)
+        self.registers[_BLOCK] = 0
         self.registers[SEEN_COUNT], self.registers[SPAN_COUNT] = len(seen), len(spans)
-        self.registers[[SPAN_AT, FILLS, NEED, CHECKED, LIQUIDATED]] = 0
-        self.registers[COMMAND_AT] = -1
+        self.registers[COMMAND_COUNT], self.registers[COMMAND_AT] = len(commands), -1
 
     def use_events(self, events: Any) -> None:
         """Write event records to this array from now on."""
@@ -141,7 +150,7 @@ class Memory:
         return self._events[: self.registers[EVENT_COUNT]]
 
     def _use(self, register: int, array: Any) -> None:
-        self.arrays[register] = array.view(_SIGNED[array.dtype])
+        self.arrays[register] = array.view(_SIGNED[array.dtype]) if UNCOMPILED else array
         self.registers[register] = _address(array)
 
 

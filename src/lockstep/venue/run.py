@@ -22,6 +22,7 @@ from lockstep.venue.memory import (
     CAUSE,
     CHECKED,
     COMMAND_AT,
+    COMMAND_COUNT,
     EVENT_CAPACITY,
     EVENT_COUNT,
     HEIGHT,
@@ -128,7 +129,8 @@ def run_commands(state: State) -> bool:
             at = first
             if known:
                 write_account(state, account)["next_sequence"] = span["sequence"] + 1
-        while at < first + i64(span["count"]):
+        end = first + i64(span["count"])
+        while at < end:
             command = read_command(state, at)
             kind = i64(command["kind"])
             put(state, COMMAND_AT, at)
@@ -147,14 +149,30 @@ def run_commands(state: State) -> bool:
     return False
 
 
+@kernel
+def _spans_cover_commands(state: State) -> bool:
+    """Whether the bundles follow each other and take up all commands."""
+    at = i64(0)
+    for span_at in range(get(state, SPAN_COUNT)):
+        span = read_span(state, span_at)
+        if i64(span["first"]) != at:
+            return False
+        at += i64(span["count"])
+    return at == get(state, COMMAND_COUNT)
+
+
 @entry_kernel
-def begin_block(state: State) -> None:
-    """Write the block's height and time, and bring prices up to date."""
+def begin_block(state: State) -> bool:
+    """Write the block's height and time, and bring prices up to date. False when the bundles do not divide the
+    commands: then nothing is done."""
+    if not _spans_cover_commands(state):
+        return False
     venue = write_venue(state, 0)
     venue["height"] = get(state, HEIGHT)
     venue["time_ms"] = get(state, TIME_MS)
     take_observations(state)
     set_marks(state)
+    return True
 
 
 @entry_kernel

@@ -73,6 +73,7 @@ INSTRUMENT_ROW: Final = np.dtype(
         ("levels_first", "<i8"),  # row of price 0 in `levels`
         ("ladder_first", "<i8"),  # this instrument's first word in `ladder`
         ("mark", "<i8"),  # last known mark price; 0 before the first
+        ("lot_value", "<i8"),  # of one lot at the mark
         ("lowest", "<i8"),  # the band around the mark
         ("highest", "<i8"),
         ("best_bid", "<i8"),
@@ -81,7 +82,7 @@ INSTRUMENT_ROW: Final = np.dtype(
         ("open_interest", "<i8"),  # lots held long
         ("volume", "<i8"),  # lots ever traded
         ("stale", "<u8"),  # 1 when too little stake has a fresh price
-        ("reserved", "<u8", (13,)),
+        ("reserved", "<u8", (12,)),
     ]
 )
 

@@ -87,19 +87,20 @@ class Venue:
 
     def run(self, height: int, time_ms: int, observations: Array, bundles: Array, commands: Array) -> Array:
         """The part of `execute` before hashing: the block's events, in a new epoch that is not sealed yet."""
-        _check_spans(bundles, len(commands))
         self._opened_before = len(self.rows(schema.ACCOUNTS))
         self._memory.use_undo(self.ledger.begin())
         self._memory.use_inputs(
-            np.ascontiguousarray(observations, OBSERVATION),
-            np.ascontiguousarray(bundles, schema.BUNDLE_SPAN),
-            np.ascontiguousarray(commands, COMMAND),
+            _columns(observations, OBSERVATION),
+            _columns(bundles, schema.BUNDLE_SPAN),
+            _columns(commands, COMMAND),
         )
         self._memory.use_events(_event_rows(len(commands)))
         registers = self._memory.registers
         registers[HEIGHT], registers[TIME_MS] = height, time_ms
         handle = self._memory.handle
-        begin_block(handle)
+        if not begin_block(handle):
+            self.ledger.rollback()
+            raise InvariantBroken("the bundles do not divide the block's commands")
         stretches: list[Array] = []
         for kernel in (run_commands, run_checks):
             while kernel(handle):
@@ -152,6 +153,13 @@ class Venue:
         tables[schema.POSITIONS].count[0] = int(venue["positions_used"]) + 1
 
 
+def _columns(array: Array, dtype: "np.dtype[Any]") -> Array:
+    """As contiguous rows of this type, without a copy where they are."""
+    if array.dtype is dtype and array.flags.c_contiguous:
+        return array
+    return np.ascontiguousarray(array, dtype)
+
+
 def _event_rows(commands: int) -> Array:
     """Room for the events of a block, or of a stretch of it. Pages that are not written cost nothing."""
     return np.empty(_EVENTS_PER_COMMAND * commands + EVENTS_PER_STEP_MAX, EVENT)
@@ -164,11 +172,3 @@ def _joined(stretches: list[Array]) -> Array:
 
 def _room(undo: Undo) -> int:
     return len(undo.places) - int(undo.used[0])
-
-
-def _check_spans(bundles: Array, commands: int) -> None:
-    """Bundles follow each other and cover the commands."""
-    counts = bundles["count"].astype(np.int64)
-    ends = np.cumsum(counts)
-    if (int(ends[-1]) if len(ends) else 0) != commands or (bundles["first"] != ends - counts).any():
-        raise InvariantBroken("the bundles do not divide the block's commands")
