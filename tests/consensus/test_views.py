@@ -225,6 +225,21 @@ def test_a_peer_that_is_behind_is_helped_at_a_bounded_rate() -> None:
     assert bench.do(on.PeerProgress(17, 3, 0)) == [], "not a validator"
 
 
+def test_a_peer_that_comes_back_after_a_silence_is_told_what_it_missed() -> None:
+    bench = Bench(0)
+    bench.start()
+    bench.certificate(bench.nullification(1))
+    bench.wait(3)
+    (own,) = bench.engine._own.of(2)
+    assert bench.do(on.PeerProgress(1, 2, 0)) == [], "heard within a second"
+    bench.now += 1_000_000
+    missed = [on.SendTo(2, own), on.SendTo(2, bench.nullification(1))]
+    assert bench.do(on.PeerProgress(2, 2, 0))[: len(missed)] == missed
+    assert own not in [e.message for e in of_type(bench.do(on.PeerProgress(2, 2, 0)), on.SendTo)], "once is enough"
+    said = bench.vote(bench.nullify(3, 2))
+    assert on.SendTo(3, own) in said, "a vote is a sign of life too"
+
+
 def test_an_old_nullify_vote_shows_that_its_signer_needs_help() -> None:
     bench = Bench(0)
     bench.start()

@@ -1,7 +1,7 @@
 """Certificates between peers: asking for them, answering, and helping who is behind, all at bounded rates."""
 
 from lockstep.consensus.certificate_book import CertificateBook, Gap, gap
-from lockstep.consensus.config import PROPOSALS_AHEAD_MAX, VIEWS_AHEAD_MAX
+from lockstep.consensus.config import PROPOSALS_AHEAD_MAX, SILENCE_US, VIEWS_AHEAD_MAX
 from lockstep.consensus.interface import CertificatesRequested, Effect, PeerProgress, SendTo
 from lockstep.consensus.view_clock import ViewClock
 from lockstep.wire.message import Certificates, FetchCertificates
@@ -20,6 +20,7 @@ class Assistance:
         self._ask_us = 0
         self._answer_us = [0] * validators
         self._help_us = [0] * validators
+        self._heard_us = [0] * validators
         self.due_us: int | None = None
         """When to ask again, while something is wanted."""
 
@@ -47,6 +48,20 @@ class Assistance:
     def ask_ahead(self, view: int, now_us: int, likely: int | None = None) -> list[Effect]:
         """Ask for whatever leads on from `view`."""
         return self.ask(gap(view, view + VIEWS_AHEAD_MAX), now_us, likely)
+
+    # -- returning ------------------------------------------------------------------------------------
+
+    def begin(self, now_us: int) -> None:
+        """Silence counts from here."""
+        self._heard_us = [now_us] * len(self._heard_us)
+
+    def returns(self, peer: int, now_us: int) -> bool:
+        """A peer is heard: whether it comes back after a silence, so that what was said meanwhile did not reach it."""
+        if not 0 <= peer < len(self._heard_us):
+            return False
+        silence_us = now_us - self._heard_us[peer]
+        self._heard_us[peer] = now_us
+        return silence_us >= SILENCE_US
 
     # -- answering ------------------------------------------------------------------------------------
 

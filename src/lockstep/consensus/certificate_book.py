@@ -6,7 +6,7 @@ bit), so this node can still build and vote across it, but it can no longer prov
 old notarization nothing stays: a child of that block could not be voted for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lockstep.base.errors import InvariantBroken, Reason, Refused
@@ -103,6 +103,12 @@ class CertificateBook:
         if self.nullifications:
             newest.append(self.nullifications[max(self.nullifications)])
         return newest
+
+    def beneath(self, votes: Iterable[Vote]) -> list[Notarization]:
+        """The notarizations that these finalize votes rest on: who lacks one of them jumped over its view, and could
+        not finalize it without."""
+        views = [vote.view for vote in votes if isinstance(vote, Finalize)]
+        return [self.notarizations[view] for view in views if view in self.notarizations]
 
     def between(self, from_view: int, to_view: int) -> tuple[Certificate, ...]:
         """What is held of these views, oldest first, at most 64. The newest finalization comes first when it makes

@@ -13,6 +13,9 @@ OWN_VIEWS_MAX: Final = 4_096
 """Views above the final view in which own votes are remembered; what is older is closed for signing."""
 RESENT_VOTES_MAX: Final = 64
 """Own votes of each kind that are said again at a restart or when stuck, newest first."""
+SILENCE_US: Final = 1_000_000
+"""A peer that is heard again after so long was cut off: own votes are said to it again at once. Healthy peers report
+their progress four times a second."""
 ROOTS_HELD_MAX: Final = 256
 """Executed blocks above the final view whose roots are remembered."""
 

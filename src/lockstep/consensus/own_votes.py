@@ -153,6 +153,10 @@ class OwnVotes:
         votes = [self._finalizes[view] for view in sorted(self._finalizes)]
         return [vote for vote in votes if vote not in self._pending]
 
+    def unsettled(self, decided: Callable[[int], bool]) -> list[Vote]:
+        """Everything of the own that is worth saying again."""
+        return [*self.undecided(decided), *self.finalizes()]
+
     def awaits_finality(self) -> bool:
         """Whether finalize votes are out (or about to be) for blocks that are not final yet."""
         return bool(self._finalizes)

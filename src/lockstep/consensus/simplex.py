@@ -25,7 +25,8 @@ Upon a quorum of finalize(v) that agree on block, height and roots, or its final
 Upon a certificate for a view w ahead of v: enter w+1. No view in between is missed by safety: only votes need it.
 Upon t_r (4 Delta in one view, then each further 4 Delta): say own undecided votes again, and the newest certificate of
   each kind; ask a peer for what it holds. Upon 4 Delta after a finalize vote without anything becoming final: say own
-  finalize votes again, with the notarizations that they rest on.
+  finalize votes again, with the notarizations that they rest on. Upon hearing a peer after a second of silence: say
+  all that to it.
 Upon a vote for a view long decided, or a report of progress, by a peer that is behind: send it certificates.
 Upon a restart: take back own durable votes and certificates; go on in the highest view that one of them proves; say
   everything again that could still matter. A vote that was cast is never contradicted.
@@ -111,25 +112,20 @@ class Simplex:
         """The view of the newest final block."""
         return self._book.final.view
 
-    @property
-    def notarized_view(self) -> int:
-        """The highest view above the final one with a notarization, else the final one."""
-        return max(self._book.notarizations, default=self._book.final.view)
-
     # -- the interface --------------------------------------------------------------------------------
 
     def start(self, now_us: int) -> list[on.Effect]:
         """Begin, or go on after a restart."""
         self._now = now_us
-        final = self._book.finalization
-        if final is not None and final.view > self._floor_view:
-            self._out.append(on.Finalized(final))
+        if self.finalization is not None and self.finalization.view > self._floor_view:
+            self._out.append(on.Finalized(self.finalization))
         self._out += [on.Notarized(self._book.notarizations[view]) for view in sorted(self._book.notarizations)]
-        own: list[Vote] = [*self._own.undecided(self._book.decided), *self._own.finalizes()]
+        own = self._own.unsettled(self._book.decided)
         self._broadcast(own, self._book.newest())
         if self._index is not None:
             self._out += [on.Resume(on.VoteArrived(self._index, vote)) for vote in own]
         self._clock.await_finality(now_us, waiting=self._own.awaits_finality())
+        self._assistance.begin(now_us)
         self._enter(self.view, None)
         return self._finish()
 
@@ -154,6 +150,7 @@ class Simplex:
             case on.CertificatesRequested():
                 self._out += self._assistance.answer(event, self._now)
             case on.PeerProgress():
+                self._greet(event.sender)
                 self._out += self._assistance.on_progress(event, self.view, self._now)
         return self._finish()
 
@@ -208,11 +205,16 @@ class Simplex:
             self._out += self._assistance.ask_ahead(self.view, self._now)
             self._clock.retry_later(self._now)
         if self._clock.finality_us is not None and self._clock.finality_us <= self._now:
-            # Who lacks the notarization jumped over that view, and could not finalize it without.
             finalizes = self._own.finalizes()
-            held = self._book.notarizations
-            self._broadcast(finalizes, [held[vote.view] for vote in finalizes if vote.view in held])
+            self._broadcast(finalizes, self._book.beneath(finalizes))
             self._clock.await_finality(self._now, waiting=True)
+
+    def _greet(self, peer: int) -> None:
+        """A peer that comes back after a silence missed what was said meanwhile."""
+        if peer != self._index and self._assistance.returns(peer, self._now):
+            votes = self._own.unsettled(self._book.decided)
+            for said in (*votes, *self._book.newest(), *self._book.beneath(votes)):
+                self._out.append(on.SendTo(peer, said))
 
     # -- proposing and checking -----------------------------------------------------------------------
 
@@ -303,6 +305,7 @@ class Simplex:
         elif vote.signer != self._index or sender == self._index:
             if sender == self._index:
                 self._own.durable(vote)
+            self._greet(sender)
             if self._take(sender, vote):
                 self._count(vote)
             elif sender == vote.signer != self._index and self._book.settles(vote):
