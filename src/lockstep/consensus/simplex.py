@@ -25,7 +25,7 @@ Upon a quorum of finalize(v) that agree on block, height and roots, or its final
 Upon a certificate for a view w ahead of v: enter w+1. No view in between is missed by safety: only votes need it.
 Upon t_r (4 Delta in one view, then each further 4 Delta): say own undecided votes again, and the newest certificate of
   each kind; ask a peer for what it holds. Upon 4 Delta after a finalize vote without anything becoming final: say own
-  finalize votes again, with the notarizations that they rest on. Upon a peer's return after 1 s of silence: all that, to it.
+  finalize votes again, with the notarizations that they rest on. Upon hearing a peer after a silence: all that, to it.
 Upon a vote for a view long decided, or a report of progress, by a peer that is behind: send it certificates.
 Upon a restart: take back own durable votes and certificates; go on in the highest view that one of them proves; say
   everything again that could still matter. A vote that was cast is never contradicted.
