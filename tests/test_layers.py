@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "lockstep"
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"base"}),
-    frozenset({"wire"}),
+    frozenset({"wire", "log"}),
     frozenset({"ledger"}),
     frozenset({"venue"}),
     frozenset({"pool", "consensus", "sync"}),

@@ -31,8 +31,8 @@ def test_events_are_read_back_by_position(tmp_path: Path) -> None:
 
 def test_blocks_executed_again_after_a_restart_are_not_added_twice(tmp_path: Path) -> None:
     positions = filled(tmp_path, range(1, 6))
-    size = sum(path.stat().st_size for path in tmp_path.iterdir())
     history = History(tmp_path, positions[3], 3)
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
     assert history.add(4, block(4), bytes([4]) * 64) == positions[4]
     assert history.add(5, block(5), bytes([5]) * 64) == positions[5]
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) == size

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from lockstep.base.digest import digest
+from lockstep.log.log import open_log
 from lockstep.node.effects import Effect, Reply, Send, ServeChain, ServeFate
 from lockstep.node.record import StoredBlock, encode_record
 from lockstep.runtime import serving as serving_module
+from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import History
 from lockstep.runtime.index import Index
-from lockstep.runtime.log import open_log
 from lockstep.runtime.serving import Serving
 from lockstep.runtime.store import BlockPlace, FatePlace, Store
 from lockstep.venue.event import EVENT
@@ -47,7 +48,7 @@ class Archive:
     def __init__(self, folder: Path) -> None:
         self.store = Store(folder / "store")
         index = Index(self.store)
-        log = open_log(folder / "log", None, lambda *_: None)
+        log = open_log(Directory(folder / "log"), None, lambda *_: None)
         history = History(folder / "history", None, 0)
         for height in range(1, BLOCKS + 1):
             (block,) = log.append([encode_record(stored(height))])

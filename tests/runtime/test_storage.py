@@ -14,14 +14,15 @@ from lockstep.base.digest import digest
 from lockstep.base.errors import InvariantBroken, StorageFailed
 from lockstep.ledger.changes import Checkpoint as State
 from lockstep.ledger.changes import ChunkSet
+from lockstep.log.log import open_log
+from lockstep.log.reader import LogReader
 from lockstep.node.effects import Commit, Effect, Note, Persist, Severity
+from lockstep.node.places import Places
 from lockstep.node.record import Record, StoredBlock, decode_record
 from lockstep.runtime.archive import Archive, CheckpointJob
+from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import History, HistoryReader
 from lockstep.runtime.index import Index
-from lockstep.runtime.log import open_log
-from lockstep.runtime.log_reader import LogReader
-from lockstep.runtime.places import Places
 from lockstep.runtime.storage import Storage
 from lockstep.runtime.store import FatePlace, Store
 from lockstep.venue.event import EVENT
@@ -78,7 +79,7 @@ class Disk:
             places.note(record, position)
             self.records.append(record)
 
-        log = open_log(self.folder / "log", saved and saved.log_position, visit)
+        log = open_log(Directory(self.folder / "log"), saved and saved.log_position, visit)
         height = saved.height if saved else 0
         history = History(self.folder / "history", saved and saved.history_position, height)
         self.archive = Archive(history, self.index, self.store, self.failures.append)
@@ -197,7 +198,7 @@ def test_final_blocks_and_bundles_are_found_before_and_after_a_checkpoint(tmp_pa
     blocks = {height: stored(height) for height in range(1, 11)}
 
     def check(disk: Disk, last: int) -> None:
-        log, history = LogReader(tmp_path / "log"), HistoryReader(tmp_path / "history")
+        log, history = LogReader(Directory(tmp_path / "log")), HistoryReader(tmp_path / "history")
         for height in range(1, last + 1):
             place = disk.index.block(height)
             assert place is not None

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from lockstep.base.errors import InvariantBroken, StorageFailed
-from lockstep.runtime.log import open_log
-from lockstep.runtime.log_reader import LogReader
+from lockstep.log.log import open_log
+from lockstep.log.reader import LogReader
+from lockstep.runtime.directory import Directory
 
 _HEAD: Final = struct.Struct("<Q32s")
 
@@ -19,14 +20,14 @@ class HistoryReader:
     """Old events, by position. One reader belongs to one thread."""
 
     def __init__(self, folder: Path) -> None:
-        self._reader = LogReader(folder)
+        self._reader = LogReader(Directory(folder))
 
     def events(self, position: int, height: int) -> bytes:
         """The rows of the block at `height`; raises `StorageFailed` when its record is not there."""
         record = self._reader.read(position)
         found, _ = _HEAD.unpack_from(record)
         if found != height:
-            raise StorageFailed(f"the history in {self._reader.folder} has block {found} where {height} should be")
+            raise StorageFailed(f"the history in {self._reader.files.where} has block {found} where {height} should be")
         return record[_HEAD.size :]
 
     def close(self) -> None:
@@ -50,8 +51,8 @@ class History:
                 self._known[found] = position
             self._next += 1
 
-        self._log = open_log(folder, start, visit)
-        self._reader = LogReader(folder)
+        self._log = open_log(Directory(folder), start, visit)
+        self._reader = LogReader(Directory(folder))
         self.notes = self._log.notes
 
     def add(self, height: int, block: bytes, events: bytes) -> int:

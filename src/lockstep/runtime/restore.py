@@ -4,15 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lockstep.base.errors import StorageFailed
+from lockstep.log.log import Log, open_log
 from lockstep.node.executor import Executor
+from lockstep.node.places import Places
 from lockstep.node.record import Record, StoredBlock, decode_record
 from lockstep.node.recovery import Restored
 from lockstep.node.restore import directory_of, observed_of
+from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import History
 from lockstep.runtime.home import Home
 from lockstep.runtime.index import Index
-from lockstep.runtime.log import Log, open_log
-from lockstep.runtime.places import Places
 from lockstep.runtime.store import Store
 from lockstep.venue.venue import Venue
 from lockstep.wire.block import Header, decode_header, genesis_header
@@ -52,7 +53,7 @@ def open_files(home: Home, warm_up: Callable[[], None] = lambda: None) -> Opened
         places.note(record, position)
         records.append(record)
 
-    log = open_log(home.log, None if meta is None else meta.log_position, visit)
+    log = open_log(Directory(home.log), None if meta is None else meta.log_position, visit)
     history = History(home.history, None if meta is None else meta.history_position, header.height)
     warm_up()
     saved = store.state()

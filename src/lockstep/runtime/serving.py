@@ -10,11 +10,12 @@ from typing import Final
 import msgspec
 
 from lockstep.base.errors import StorageFailed
+from lockstep.log.reader import LogReader
 from lockstep.node.effects import Effect, Reply, Send, ServeChain, ServeFate
 from lockstep.node.record import decode_record
+from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import HistoryReader
 from lockstep.runtime.index import Index
-from lockstep.runtime.log_reader import LogReader
 from lockstep.runtime.worker import Worker
 from lockstep.venue.event import EVENT
 from lockstep.wire.certificate import Finalization
@@ -37,7 +38,7 @@ class Serving:
         failed: Callable[[BaseException], None],
     ) -> None:
         """`answered` is called on this thread."""
-        self._log = LogReader(log)
+        self._log = LogReader(Directory(log))
         self._history = HistoryReader(history)
         self._index = index
         self._answered = answered

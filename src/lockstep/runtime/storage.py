@@ -7,11 +7,11 @@ back to the event loop. While one fdatasync runs, the next batch gathers by itse
 from collections.abc import Callable
 from typing import Final
 
+from lockstep.log.log import Log
 from lockstep.node.effects import Commit, Effect, Persist
+from lockstep.node.places import Places
 from lockstep.node.record import Record, StoredBlock, encode_record
 from lockstep.runtime.archive import Archive, CheckpointJob, FinalBlock
-from lockstep.runtime.log import Log
-from lockstep.runtime.places import Places
 from lockstep.runtime.room import Room
 from lockstep.runtime.worker import Worker
 from lockstep.wire.block import decode_header

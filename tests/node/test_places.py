@@ -4,8 +4,8 @@ import pytest
 
 from lockstep.base.digest import digest
 from lockstep.base.errors import InvariantBroken
+from lockstep.node.places import Places
 from lockstep.node.record import StoredBlock
-from lockstep.runtime.places import Places
 from lockstep.wire.block import Block, Header, Payload
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.vote import Nullify

@@ -2,18 +2,21 @@
 
 Header (64 bytes, little-endian):
 
-    magic "lockslog" | version u32 = 1 | reserved u32 = 0 | first sequence u64 | key 32 B | checksum 8 B
+    magic "lockslog" | version u32 = 2 | reserved u32 = 0 | first sequence u64 | key 32 B | checksum 8 B
 
 Record (20 bytes and the payload):
 
     length u32 | checksum 8 B | sequence u64 | payload
+
+Mark (20 bytes): the same without a payload, and with bit 31 of the length set. It says that every record up to and
+with this sequence was durable when the mark was written. Whatever lies before a mark and is damaged was committed and
+is lost; what lies behind the last one may be an unfinished write.
 
 A record's checksum is the first 8 bytes of the keyed BLAKE3 of length, sequence and payload. The key is random, one
 for each segment: payloads carry bytes that clients chose, and without a key a client could plant something that
 looks like a record, to be found when damage is searched for what follows it.
 """
 
-import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,13 +29,14 @@ _HEADER: Final = struct.Struct("<8sIIQ32s")
 _RECORD: Final = struct.Struct("<I8sQ")
 _COVERED: Final = struct.Struct("<IQ")
 _MAGIC: Final = b"lockslog"
-_VERSION: Final = 1
+_VERSION: Final = 2
 CHECKSUM_BYTES: Final = 8
 HEADER_BYTES: Final = _HEADER.size + CHECKSUM_BYTES
 RECORD_HEADER_BYTES: Final = _RECORD.size
 SEGMENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """A segment that holds a record is closed before it would grow beyond this."""
 RECORD_BYTES_MAX: Final = 1 << 30
+_MARK: Final = 1 << 31
 _OFFSET_BITS: Final = 32
 
 
@@ -47,11 +51,6 @@ class SegmentHeader:
         """The 64 header bytes."""
         body = _HEADER.pack(_MAGIC, _VERSION, 0, self.first_sequence, self.key)
         return body + blake3(body).digest(CHECKSUM_BYTES)
-
-
-def new_header(first_sequence: int) -> SegmentHeader:
-    """A header with a fresh random key."""
-    return SegmentHeader(first_sequence, os.urandom(32))
 
 
 def decode_header(raw: bytes) -> SegmentHeader | None:
@@ -93,6 +92,11 @@ def record_header(key: bytes, sequence: int, payload: bytes) -> bytes:
     return _RECORD.pack(len(payload), _checksum(key, len(payload), sequence, payload), sequence)
 
 
+def mark(key: bytes, sequence: int) -> bytes:
+    """The 20 bytes that say: all records up to `sequence` are durable."""
+    return _RECORD.pack(_MARK, _checksum(key, _MARK, sequence, b""), sequence)
+
+
 def record_at(data: memoryview, offset: int, key: bytes) -> tuple[int, memoryview] | None:
     """(sequence, payload) of the record at `offset` of `data`, or None when there is no whole, undamaged one."""
     if len(data) - offset < RECORD_HEADER_BYTES:
@@ -107,20 +111,31 @@ def record_at(data: memoryview, offset: int, key: bytes) -> tuple[int, memoryvie
     return sequence, payload
 
 
+def mark_at(data: memoryview, offset: int, key: bytes) -> int | None:
+    """The sequence of the mark at `offset`, or None when there is no undamaged one."""
+    if len(data) - offset < RECORD_HEADER_BYTES:
+        return None
+    length, checksum, sequence = _RECORD.unpack_from(data, offset)
+    if length != _MARK or _checksum(key, length, sequence, b"") != checksum:
+        return None
+    found: int = sequence
+    return found
+
+
 def payload_length(header: bytes) -> int:
     """The length that a record's header claims."""
     length: int = _RECORD.unpack(header)[0]
     return length
 
 
-def find_record(data: memoryview, start: int, sequence: int, key: bytes) -> int | None:
-    """The first offset after `start` where an undamaged record of this sequence or a later one begins, if any.
+def find_mark(data: memoryview, start: int, sequence: int, key: bytes) -> int | None:
+    """The first offset after `start` of an undamaged mark for this sequence or a later one, if any.
 
-    It looks at every byte: a record's sequence is a u64 that can only have moved on by as many records as fit.
+    It looks at every byte: a sequence is a u64 that can only have moved on by as many records as fit.
     """
     later = sequence + (len(data) - start) // RECORD_HEADER_BYTES + 1
-    found = sorted(_places_of(data, start + 1, sequence, later))
-    return next((offset for offset in found if record_at(data, offset, key) is not None), None)
+    found = sorted(_places_of(data, start, sequence, later))
+    return next((offset for offset in found if mark_at(data, offset, key) is not None), None)
 
 
 def _places_of(data: memoryview, start: int, low: int, high: int) -> Iterator[int]:

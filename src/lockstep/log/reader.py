@@ -1,13 +1,12 @@
 """Reading single records of a log that may be growing meanwhile. One reader belongs to one thread."""
 
-import os
 from collections import OrderedDict
-from pathlib import Path
 from typing import Final
 
 from lockstep.base.errors import StorageFailed
-from lockstep.runtime.log import storage_error
-from lockstep.runtime.segment import (
+from lockstep.log.files import Files
+from lockstep.log.log import storage_error
+from lockstep.log.segment import (
     HEADER_BYTES,
     RECORD_HEADER_BYTES,
     decode_header,
@@ -23,21 +22,21 @@ _FILES_OPEN_MAX: Final = 32
 class LogReader:
     """Random access to a log's records, checked as they are read."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, files: Files) -> None:
+        self.files = files
         self._open: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
 
     def read(self, place: int) -> bytes:
         """The payload of the record at a position; raises `StorageFailed` when it is not what was written."""
         segment, offset = split_position(place)
-        path = self.folder / segment_name(segment)
+        path = f"{self.files.where}/{segment_name(segment)}"
         try:
             file, key = self._segment(segment, path)
-            header = os.pread(file, RECORD_HEADER_BYTES, offset)
+            header = self.files.read_at(file, offset, RECORD_HEADER_BYTES)
             if len(header) == RECORD_HEADER_BYTES:
                 claimed = RECORD_HEADER_BYTES + payload_length(header)
-                size = min(claimed, os.fstat(file).st_size - offset)  # a damaged length must not cost memory
-                record = record_at(memoryview(os.pread(file, size, offset)), 0, key)
+                size = min(claimed, self.files.size(file) - offset)  # a damaged length must not cost memory
+                record = record_at(memoryview(self.files.read_at(file, offset, size)), 0, key)
                 if record is not None:
                     return bytes(record[1])
         except OSError as error:
@@ -47,20 +46,20 @@ class LogReader:
     def close(self) -> None:
         """Give the files back."""
         for file, _ in self._open.values():
-            os.close(file)
+            self.files.close(file)
         self._open.clear()
 
-    def _segment(self, segment: int, path: Path) -> tuple[int, bytes]:
+    def _segment(self, segment: int, path: str) -> tuple[int, bytes]:
         if segment in self._open:
             self._open.move_to_end(segment)
             return self._open[segment]
-        file = os.open(path, os.O_RDONLY)
-        header = decode_header(os.pread(file, HEADER_BYTES, 0))
+        file = self.files.open(segment_name(segment))
+        header = decode_header(self.files.read_at(file, 0, HEADER_BYTES))
         if header is None:
-            os.close(file)
+            self.files.close(file)
             raise StorageFailed(f"{path}: the segment's header, at offset 0, is damaged")
         self._open[segment] = file, header.key
         if len(self._open) > _FILES_OPEN_MAX:
             oldest, _ = self._open.popitem(last=False)[1]
-            os.close(oldest)
+            self.files.close(oldest)
         return file, header.key
