@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockstep.base.limits import AMOUNT_MAX
+from lockstep.simulator.checkers.oracle import Oracle
 from lockstep.venue import schema
 from lockstep.venue.event import EventKind, EventReason
 from lockstep.wire.command import ALL_INSTRUMENTS, Kind
@@ -30,7 +31,6 @@ from tests.support.venue_market import (
     small_genesis,
     spans_of,
 )
-from tests.support.venue_oracle import Oracle
 
 ACCOUNTS = 7
 BALANCES = (50_000_000, 0, 300_000, 40_000_000, 40_000_000, 9_000_000, 2_000_000)
