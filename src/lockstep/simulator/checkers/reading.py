@@ -73,7 +73,8 @@ class Statement(NamedTuple):
         domain = f"lockstep/{self.kind}/1".encode() + chain_id + self.view.to_bytes(8, "little")
         if self.kind == FINALIZE:
             height, *rest = self.about
-            return domain + height.to_bytes(8, "little") + b"".join(rest)
+            domain += int(height).to_bytes(8, "little")
+            return domain + b"".join(rest)
         return domain + b"".join(self.about)
 
 
