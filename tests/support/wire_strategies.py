@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from lockstep.base.limits import BLOCK_BUNDLES_MAX, BLOCK_COMMANDS_MAX, INSTRUMENTS_MAX, PRICE_TICKS_MAX, VALIDATORS_MAX
-from lockstep.wire import client, message
+from lockstep.wire import client, light, message
 from lockstep.wire.block import HEADER_BYTES, Header, Payload
 from lockstep.wire.certificate import Finalization, Notarization, Nullification
 from lockstep.wire.vote import Finalize, Notarize, Nullify
@@ -65,10 +65,30 @@ REQUEST = st.one_of(
     st.builds(client.AskStatus),
     st.builds(client.Subscribe, st.booleans(), st.booleans()),
     st.builds(client.PriceReport, U63, PRICES, SIGNATURE),
+    st.builds(light.AskLight, U63, U63),
+    st.builds(light.AskState, U63, st.sampled_from(light.Query), U63, U63),
+    st.builds(light.AskOutcome, U63, DIGEST),
+    st.builds(light.AskGenesis, U63),
 )
 INSTRUMENT = st.builds(client.InstrumentSummary, TEXT, I64, I64, I64, st.booleans(), I64, I64)
 PEER = st.builds(client.PeerStatus, I64, st.booleans(), I64, I64, I64)
+MAYBE_FINALIZATION = st.none() | FINALIZATION
+ROW = st.builds(light.ShownRow, TEXT, U63, BLOB, BLOB)
+PIECES = st.lists(st.builds(light.Piece, U63, U63, BLOB, BLOB), max_size=3).map(tuple)
+VALIDATOR_LISTS = st.lists(st.tuples(DIGEST, U63), max_size=4)
+LIGHT_REPLY = st.builds(
+    lambda token, headers, finalization, validators: light.LightReply(
+        token, headers, finalization, b"".join(k for k, _ in validators), tuple(s for _, s in validators)
+    ),
+    U63, st.lists(RAW_HEADER, max_size=3).map(tuple), MAYBE_FINALIZATION, VALIDATOR_LISTS,
+)  # fmt: skip
 REPLY = st.one_of(
+    LIGHT_REPLY,
+    st.builds(
+        light.StateReply, U63, TEXT, RAW_HEADER, MAYBE_FINALIZATION, BLOB, st.lists(ROW, max_size=3).map(tuple)
+    ),
+    st.builds(light.OutcomeReply, U63, TEXT, RAW_HEADER, MAYBE_FINALIZATION, BLOB, PIECES, U63, PIECES),
+    st.builds(light.GenesisReply, U63, BLOB),
     st.builds(client.SubmitReply, DIGEST, TEXT, TEXT),
     st.builds(client.Fate, DIGEST, TEXT, I64, I64, TEXT, BLOB),
     st.builds(client.AccountReply, I64, st.booleans(), I64, I64),

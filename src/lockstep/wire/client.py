@@ -15,6 +15,16 @@ from lockstep.base.keys import SIGNATURE_BYTES, PrivateKey, verify
 from lockstep.base.limits import CLIENT_FRAME_BYTES_MAX, INSTRUMENTS_MAX, PRICE_TICKS_MAX
 from lockstep.wire.bundle import BUNDLE_BYTES_MAX
 from lockstep.wire.codec import RAW_BUNDLE, check_length, check_unsigned, decode_canonical, encode
+from lockstep.wire.light import (
+    AskGenesis,
+    AskLight,
+    AskOutcome,
+    AskState,
+    LightAnswer,
+    LightRequest,
+    check_light_answer,
+    check_light_request,
+)
 
 _FEED_DOMAIN: Final = b"lockstep/price-report/1"
 
@@ -161,9 +171,9 @@ class Goodbye(msgspec.Struct, frozen=True, array_like=True, tag=16, forbid_unkno
     detail: str
 
 
-StructuredRequest = AskFate | AskAccount | AskStatus | Subscribe | PriceReport
+StructuredRequest = AskFate | AskAccount | AskStatus | Subscribe | PriceReport | LightRequest
 ClientRequest = Submit | StructuredRequest
-ClientReply = SubmitReply | Fate | AccountReply | StatusReply | BlockFinal | Goodbye
+ClientReply = SubmitReply | Fate | AccountReply | StatusReply | BlockFinal | Goodbye | LightAnswer
 
 _request_decoder = msgspec.msgpack.Decoder(StructuredRequest)
 _reply_decoder = msgspec.msgpack.Decoder(ClientReply)
@@ -195,14 +205,18 @@ def decode_request(raw: bytes) -> ClientRequest:
             check_length(request.signature, SIGNATURE_BYTES, "signature")
             if len(request.prices) > INSTRUMENTS_MAX or any(not 0 <= p < PRICE_TICKS_MAX for p in request.prices):
                 raise Refused(Reason.MALFORMED, "a price is out of range, or there are too many")
+        case AskLight() | AskState() | AskOutcome() | AskGenesis():
+            check_light_request(request)
         case _:
             pass
     return request
 
 
 def decode_reply(raw: bytes) -> ClientReply:
-    """Decode a node's reply; raises `Refused`."""
+    """Decode and bound a node's reply; raises `Refused`."""
     reply: ClientReply = decode_canonical(_reply_decoder, raw, "reply")
+    if isinstance(reply, LightAnswer):
+        check_light_answer(reply)
     return reply
 
 

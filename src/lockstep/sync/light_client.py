@@ -1,0 +1,228 @@
+"""The light client: follows certificates, asks witnesses, stops at a fork. Pure: `step(event, now_ms) -> effects`.
+
+Upon `Follow`: ask the primary for the newest certified header.
+Upon its answer: judge it (`light_rule`). Trusted: ask every witness for the same height. Out of trust's reach: ask for
+the header half-way, and come back to this one when that is trusted.
+Upon a witness's answer: the same block and roots agree. Others that are validly certified are a fork: the client keeps
+the proof, and trusts nothing any more. Others that are not are the witness's lie.
+A source that lies or fails is dropped; when it was the primary, the next witness takes its place.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from lockstep.base.errors import Reason, Refused
+from lockstep.sync.light_fork import Fork, differ, make_fork
+from lockstep.sync.light_rule import Anchor, Rule, Verdict, judge
+from lockstep.sync.light_shown import Shown, check_shown, examine
+from lockstep.sync.light_state import LightState
+from lockstep.sync.light_trust import TrustRoot
+from lockstep.wire.block import Header
+from lockstep.wire.certificate import Finalization
+from lockstep.wire.light import LightReply
+
+PENDING_MAX: Final = 64
+"""Headers waiting for one half-way: halving any distance takes fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Look for something newer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A source answered an `Ask`."""
+
+    source: int
+    reply: LightReply
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A source did not answer, or closed the connection."""
+
+    source: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask this source for the finalization at a height (0: the newest); answer `Answered` or `Failed`."""
+
+    source: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """This is trusted now: remember it."""
+
+    state: LightState
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """A witness has the same block and roots at this height, or does not have that height yet (`is_behind`)."""
+
+    source: int
+    height: int
+    is_behind: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """This source is not asked any more."""
+
+    source: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """Two finalizations contradict each other: the chain is not to be trusted. Keep the proof, and show it around."""
+
+    fork: Fork
+
+
+Event = Follow | Answered | Failed
+Effect = Ask | Adopted | Agreed | Dropped | Forked
+
+
+class LightClient:
+    """Trusts a chain of certificates. Sources are numbers, in order of preference: the first is the primary."""
+
+    def __init__(self, start: TrustRoot | LightState, sources: int, rule: Rule | None = None) -> None:
+        self.rule = rule or Rule()
+        self.sources = list(range(sources))
+        self.state = start if isinstance(start, LightState) else None
+        self.fork: Fork | None = None
+        if isinstance(start, LightState):
+            self.chain_id = start.validators.chain_id
+            self._anchor = start.anchor
+        else:
+            self.chain_id = start.chain_id
+            self._anchor = Anchor(start.height, None, start.validators_hash, None)
+        self._base = self._anchor
+        """What was trusted before the head in comparison."""
+        self._head: Shown | None = None
+        self._pending: list[Shown] = []
+        self.certificates = 0
+        """Certificates whose signatures were checked, ever."""
+
+    def step(self, event: Event, now_ms: int) -> list[Effect]:
+        """Take one event."""
+        if self.fork is not None:
+            return []
+        match event:
+            case Follow():
+                self._pending.clear()
+                return [Ask(self.sources[0], 0)] if self.sources else []
+            case Failed():
+                return self._drop(event.source, event.why)
+            case Answered():
+                if event.source not in self.sources:
+                    return []
+                try:
+                    return self._answered(event.source, event.reply, now_ms)
+                except Refused as refused:
+                    return self._drop(event.source, str(refused))
+
+    def check(self, header: Header, finalization: Finalization, now_ms: int) -> list[Effect]:
+        """Trust the header that a proof is about, by the set that is trusted now; raises `Refused`.
+
+        Older headers hold as well, as long as that set signed them. One that is newer than the head is adopted."""
+        state = self.state
+        if state is None or self.fork is not None:
+            raise Refused(Reason.BAD_CERTIFICATE, "nothing is trusted: follow the chain first")
+        if state.time_ms + self.rule.period_ms <= now_ms:
+            raise Refused(Reason.EXPIRED, "the trusted header is older than the trusting period: give a new trust line")
+        anchor = state.anchor
+        if header.height <= state.height:
+            anchor = Anchor(header.height - 1, None, anchor.next_hash, anchor.next_validators)
+        self.certificates += 1
+        signers = check_shown(header, finalization, state.validators)
+        shown = Shown((header,), finalization, state.validators, signers)
+        verdict, why = judge(anchor, shown.claim, now_ms, self.rule)
+        if verdict is not Verdict.SUCCESS:
+            raise Refused(Reason.BAD_CERTIFICATE, why)
+        if header.height == state.height and finalization.block != state.block:
+            raise Refused(Reason.BAD_CERTIFICATE, f"another block of height {state.height} is trusted: ask witnesses")
+        return self._adopt(shown) if header.height > state.height else []
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    def _answered(self, source: int, reply: LightReply, now_ms: int) -> list[Effect]:
+        shown = examine(reply, self.chain_id)
+        self.certificates += shown is not None
+        if source != self.sources[0]:
+            return self._compare(source, shown, now_ms)
+        if shown is None:
+            return self._drop(source, "it has no certified block") if self._pending else []
+        return self._judge(source, shown, now_ms)
+
+    def _judge(self, source: int, shown: Shown, now_ms: int) -> list[Effect]:
+        """Take the primary's header, and then those that waited for it."""
+        if self._pending and shown.header.height >= self._pending[-1].header.height:
+            return self._drop(source, f"it has no header below {self._pending[-1].header.height} to get there by")
+        if not self._pending and self.state is not None and shown.header.height <= self.state.height:
+            return self._known(source, shown, now_ms)
+        effects: list[Effect] = []
+        self._pending.append(shown)
+        if len(self._pending) == 1:
+            self._base = self._anchor
+        while self._pending:
+            newest = self._pending[-1]
+            verdict, why = judge(self._anchor, newest.claim, now_ms, self.rule)
+            if verdict is Verdict.INVALID or len(self._pending) > PENDING_MAX:
+                return effects + self._drop(source, f"header {newest.header.height}: {why}")
+            if verdict is Verdict.NOT_ENOUGH_TRUST:
+                return [*effects, Ask(source, (self._anchor.height + newest.header.height) // 2)]
+            self._pending.pop()
+            effects += self._adopt(newest)
+        return effects + [Ask(witness, shown.header.height) for witness in self.sources[1:]]
+
+    def _known(self, source: int, shown: Shown, now_ms: int) -> list[Effect]:
+        """The primary has nothing newer. At the trusted height it must have what is trusted."""
+        state, final = self.state, shown.finalization
+        assert state is not None
+        if final.height == state.height and (final.block, final.state_root, final.event_root) != (
+            state.block, state.state_root, state.event_root,
+        ):  # fmt: skip
+            if self._head is not None:
+                return self._compare(source, shown, now_ms)
+            return self._drop(source, f"it has another block of the trusted height {state.height}")
+        return []
+
+    def _adopt(self, shown: Shown) -> list[Effect]:
+        self.state = shown.state
+        self._anchor = self.state.anchor
+        self._head = shown
+        return [Adopted(self.state)]
+
+    def _compare(self, source: int, shown: Shown | None, now_ms: int) -> list[Effect]:
+        head = self._head
+        if head is None:
+            return []
+        height = head.header.height
+        if shown is None:
+            return [Agreed(source, height, is_behind=True)]
+        if shown.headers[0].height != height:
+            return [] if shown.headers[0].height < height else self._drop(source, "it showed another height")
+        mine = Shown((head.header,), head.finalization, head.validators, head.signers)
+        if not differ(mine, shown):
+            return [Agreed(source, height, is_behind=False)]
+        verdict, why = judge(self._base, shown.claim, now_ms, self.rule)
+        if verdict is not Verdict.SUCCESS:
+            return self._drop(source, f"it has another block of height {height}, without a certificate to trust: {why}")
+        self.fork = make_fork(mine, shown)
+        return [Forked(self.fork)]
+
+    def _drop(self, source: int, why: str) -> list[Effect]:
+        if source not in self.sources:
+            return []
+        was_primary = self.sources[0] == source
+        self.sources.remove(source)
+        self._pending.clear()
+        again: list[Effect] = [Ask(self.sources[0], 0)] if was_primary and self.sources else []
+        return [Dropped(source, why), *again]
