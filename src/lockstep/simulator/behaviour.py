@@ -4,15 +4,39 @@ A behaviour sees every message that its node sends, once for each recipient, and
 the node's key, so it may sign what it likes. It must draw chance from `node.random` only.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from random import Random
+from typing import Protocol
 
+from lockstep.base.keys import PrivateKey
+from lockstep.wire.genesis import Genesis
 from lockstep.wire.message import PeerMessage
-
-if TYPE_CHECKING:
-    from lockstep.simulator.simulated_node import SimulatedNode
 
 Leaving = PeerMessage | bytes
 """A message, or raw bytes that may not be one."""
+
+
+class Actor(Protocol):
+    """What a behaviour may use of its node. A `SimulatedNode` is one."""
+
+    @property
+    def index(self) -> int:
+        """Which validator it is."""
+
+    @property
+    def key(self) -> PrivateKey:
+        """Its own."""
+
+    @property
+    def genesis(self) -> Genesis:
+        """The network's."""
+
+    @property
+    def random(self) -> Random:
+        """This node's chance, seeded."""
+
+    @property
+    def now_us(self) -> int:
+        """Virtual time."""
 
 
 class Behaviour(Protocol):
@@ -20,13 +44,13 @@ class Behaviour(Protocol):
 
     name: str
 
-    def outgoing(self, node: "SimulatedNode", peer: int, message: PeerMessage) -> list[Leaving]:
+    def outgoing(self, node: Actor, peer: int, message: PeerMessage) -> list[Leaving]:
         """What is sent to `peer` in place of `message`; [] is silence."""
 
-    def incoming(self, node: "SimulatedNode", peer: int, message: PeerMessage) -> PeerMessage | None:
+    def incoming(self, node: Actor, peer: int, message: PeerMessage) -> PeerMessage | None:
         """What the node's own replica is told; None is deafness."""
 
-    def tick(self, node: "SimulatedNode", now_us: int) -> list[tuple[int, Leaving]]:
+    def tick(self, node: Actor, now_us: int) -> list[tuple[int, Leaving]]:
         """(recipient, what) to send unasked. Called every `tick_us` of virtual time."""
 
 
@@ -36,14 +60,14 @@ class Honest:
     name = "honest"
     tick_us = 50_000
 
-    def outgoing(self, node: "SimulatedNode", peer: int, message: PeerMessage) -> list[Leaving]:
+    def outgoing(self, node: Actor, peer: int, message: PeerMessage) -> list[Leaving]:
         """The message itself."""
         return [message]
 
-    def incoming(self, node: "SimulatedNode", peer: int, message: PeerMessage) -> PeerMessage | None:
+    def incoming(self, node: Actor, peer: int, message: PeerMessage) -> PeerMessage | None:
         """The message itself."""
         return message
 
-    def tick(self, node: "SimulatedNode", now_us: int) -> list[tuple[int, Leaving]]:
+    def tick(self, node: Actor, now_us: int) -> list[tuple[int, Leaving]]:
         """Nothing."""
         return []
