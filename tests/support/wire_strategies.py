@@ -87,7 +87,7 @@ REPLY = st.one_of(
     st.builds(
         light.StateReply, U63, TEXT, RAW_HEADER, MAYBE_FINALIZATION, BLOB, st.lists(ROW, max_size=3).map(tuple)
     ),
-    st.builds(light.OutcomeReply, U63, TEXT, RAW_HEADER, MAYBE_FINALIZATION, BLOB, PIECES, U63, PIECES),
+    st.builds(light.OutcomeReply, U63, TEXT, RAW_HEADER, MAYBE_FINALIZATION, BLOB, PIECES, PIECES),
     st.builds(light.GenesisReply, U63, BLOB),
     st.builds(client.SubmitReply, DIGEST, TEXT, TEXT),
     st.builds(client.Fate, DIGEST, TEXT, I64, I64, TEXT, BLOB),

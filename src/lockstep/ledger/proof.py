@@ -8,6 +8,7 @@ claimed length is fixed by nothing but the shape of the path, and is not itself 
 A verifier needs the proof and a 32-byte root that it trusts, and nothing else.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -16,7 +17,7 @@ import numpy as np
 from lockstep.base.digest import DIGEST_BYTES, digest
 from lockstep.base.errors import Reason, Refused
 from lockstep.ledger.blake3 import chunk_value, parent_value
-from lockstep.ledger.manifest import MANIFEST_BYTES_MAX, parse_manifest
+from lockstep.ledger.manifest import MANIFEST_BYTES_MAX, Manifest, TableEntry, parse_manifest
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.ledger.tree import new_trees, path, refresh
 from lockstep.wire.codec import decode_canonical, encode
@@ -82,24 +83,49 @@ def prove_record(data: bytes, index: int) -> RecordProof:
     """Prove record `index` of a byte string of 64-byte records. Hashes all of it."""
     if not 0 <= index < len(data) // RECORD_BYTES:
         raise IndexError(f"there is no record {index} in {len(data)} bytes")
+    number = index * RECORD_BYTES // CHUNK_BYTES
+    ((chunk, siblings),) = prove_chunks(data, [number])
+    return RecordProof(len(data), index, chunk, siblings)
+
+
+def prove_chunks(data: bytes, numbers: Sequence[int]) -> list[tuple[bytes, bytes]]:
+    """(chunk, path) of each of these chunks of a byte string that is not empty. Hashes all of it, once."""
     chunks = -(-len(data) // CHUNK_BYTES)
+    if chunks == 1:
+        return [(data, b"") for _ in numbers]
     words = np.zeros(chunks * CHUNK_BYTES // 4, np.uint32)
     words.view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
     trees = new_trees([chunks], [0])
     refresh(trees, words, np.array([len(data)], np.int64))
-    number = index * RECORD_BYTES // CHUNK_BYTES
-    chunk = data[number * CHUNK_BYTES : (number + 1) * CHUNK_BYTES]
-    return RecordProof(len(data), index, chunk, path(trees, 0, number))
+    return [(data[n * CHUNK_BYTES : (n + 1) * CHUNK_BYTES], path(trees, 0, n)) for n in numbers]
 
 
 def verify_row(proof: RowProof, root: bytes) -> bytes:
     """The row's bytes, proven to be in the state with this root; raises `Refused` saying what was wrong."""
-    if digest(proof.manifest) != root:
+    _, entry = verify_manifest(proof.manifest, root).table(proof.table)
+    return verify_row_of(entry, proof.row, proof.chunk, proof.path)
+
+
+def verify_manifest(manifest: bytes, root: bytes) -> Manifest:
+    """The manifest of the state with this root; raises `Refused` when it is another one's."""
+    if digest(manifest) != root:
         raise Refused(Reason.BAD_PROOF, "the manifest is not that of the state root")
-    _, entry = parse_manifest(proof.manifest).table(proof.table)
-    if not 0 <= proof.row < entry.rows:
-        raise Refused(Reason.BAD_PROOF, f"table {entry.name} has {entry.rows} rows, and no row {proof.row}")
-    return _verify(entry.hash, entry.used_bytes, proof.row * entry.row_bytes, entry.row_bytes, proof.chunk, proof.path)
+    return parse_manifest(manifest)
+
+
+def verify_row_of(entry: TableEntry, row: int, chunk: bytes, siblings: bytes) -> bytes:
+    """The bytes of a row of the table with this manifest entry; raises `Refused`."""
+    if not 0 <= row < entry.rows:
+        raise Refused(Reason.BAD_PROOF, f"table {entry.name} has {entry.rows} rows, and no row {row}")
+    return _verify(entry.hash, entry.used_bytes, row * entry.row_bytes, entry.row_bytes, chunk, siblings)
+
+
+def verify_chunk(expected: bytes, length: int, number: int, chunk: bytes, siblings: bytes) -> None:
+    """Check that this is chunk `number` of the byte string with hash `expected`; raises `Refused`. `length` is a claim
+    that fixes the path's shape."""
+    if not 0 < length <= LENGTH_MAX or not 0 <= number * CHUNK_BYTES < length:
+        raise Refused(Reason.BAD_PROOF, f"{length} bytes can have no chunk {number}")
+    _verify(expected, length, number * CHUNK_BYTES, 1, chunk, siblings)
 
 
 def verify_record(proof: RecordProof, root: bytes) -> bytes:

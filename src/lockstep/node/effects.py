@@ -5,10 +5,12 @@ from enum import StrEnum
 
 import numpy as np
 
-from lockstep.node.events import Event
+from lockstep.node.events import Event, Question
 from lockstep.node.record import Record, StoredBlock
 from lockstep.wire.client import ClientReply
+from lockstep.wire.light import AskLight, AskOutcome
 from lockstep.wire.message import PeerMessage
+from lockstep.wire.validators import ValidatorSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,24 @@ class ServeFate:
 
 
 @dataclass(frozen=True, slots=True)
+class ServeProof:
+    """Answer a light client from the log, the history and the index: an older finalization, or a bundle's outcome."""
+
+    client: int
+    request: AskLight | AskOutcome
+    validators: ValidatorSet
+    final_height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """Prove the rows that answer a query, in the state of the newest executed block, and answer `Proved`. In order with
+    `Execute`."""
+
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
 class DropPeer:
     """Close the connection to this validator; it may reconnect later. `detail` says what it did."""
 
@@ -132,6 +152,6 @@ class Halt:
 
 
 Effect = (
-    Send | Broadcast | Persist | Resume | Execute | Commit | Checkpoint | Reply | ServeChain | ServeFate | DropPeer
-    | Note | Halt
+    Send | Broadcast | Persist | Resume | Execute | Commit | Checkpoint | Reply | ServeChain | ServeFate | ServeProof
+    | Prove | DropPeer | Note | Halt
 )  # fmt: skip

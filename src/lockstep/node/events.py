@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from lockstep.consensus.interface import Event as EngineEvent
 from lockstep.venue.venue import Execution
 from lockstep.wire.client import ClientRequest
+from lockstep.wire.light import AskState, ShownRow
 from lockstep.wire.message import PeerMessage
 
 
@@ -59,6 +60,26 @@ class Executed:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """A light client's query of the state, and how often a proof was tried."""
+
+    client: int
+    request: AskState
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """The answer to `Prove`: rows under the state root of this block."""
+
+    question: Question
+    block: bytes
+    height: int
+    manifest: bytes
+    rows: tuple[ShownRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EngineResumed:
     """An ordering-engine event that had to wait until something was durable."""
 
@@ -66,5 +87,5 @@ class EngineResumed:
 
 
 Event = (
-    Tick | PeerConnected | PeerLost | PeerSaid | ClientAsked | ClientLeft | Executed | EngineResumed
+    Tick | PeerConnected | PeerLost | PeerSaid | ClientAsked | ClientLeft | Executed | Proved | EngineResumed
 )  # fmt: skip

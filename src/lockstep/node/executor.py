@@ -35,6 +35,11 @@ class Executor:
         """Digest and height of the committed block."""
         return self._levels[0].block, self._levels[0].height
 
+    @property
+    def top(self) -> tuple[bytes, int]:
+        """Digest and height of the block whose state the tables hold: the one executed last."""
+        return self._levels[-1].block, self._levels[-1].height
+
     def execute(self, stored: StoredBlock, observations: np.ndarray) -> Execution:
         """Run the block on its parent's state; raises `InvariantBroken` when the parent was never executed."""
         header = stored.block.header

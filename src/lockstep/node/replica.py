@@ -33,14 +33,17 @@ from lockstep.node.events import (
     PeerConnected,
     PeerLost,
     PeerSaid,
+    Proved,
     Tick,
 )
 from lockstep.node.feed import Feed
 from lockstep.node.ordering import Ordering
 from lockstep.node.peers import Peers
 from lockstep.node.pipeline import BundleFate, Pipeline
+from lockstep.node.proofs import Proofs
 from lockstep.node.record import StoredBlock
 from lockstep.node.recovery import Recovery, Restored, adopt
+from lockstep.node.rejoin import MUTED, Rejoin
 from lockstep.node.serving import Serving
 from lockstep.node.status import Totals, status
 from lockstep.node.tree import Entry, Tree
@@ -52,6 +55,7 @@ from lockstep.wire.client import AskAccount, AskFate, AskStatus, PriceReport, Su
 from lockstep.wire.codec import encode
 from lockstep.wire.evidence import Evidence
 from lockstep.wire.genesis import Genesis
+from lockstep.wire.light import AskGenesis, AskLight, AskOutcome, AskState
 from lockstep.wire.message import (
     BlockBody,
     BundleBody,
@@ -100,16 +104,20 @@ class Replica:
         self._serving = Serving(ctx)
         self._feed = Feed(ctx, identity.feed_key)
         self._clients = Clients(ctx, self._bundle_added)
+        self._proofs = Proofs(ctx)
         self._pipeline = Pipeline(ctx, self._on_executed, self._on_final)
         self._catch_up = CatchUp(validators)
         self._builder = Builder(ctx, self._feed.latest, self._pending_evidence, self._want_parent, self._built)
         self._since_checkpoint = [0, 0]  # blocks, commands
         recovery = Recovery(ctx, self._bodies, self._pipeline)
         recovery.read(restored.records)
+        self._rejoin = Rejoin(validators, identity.index, restored.is_rebuilt and not recovery.votes)
+        config = SimplexConfig(
+            delta_ms=genesis.parameters.delta_ms, mute_through_view=MUTED if self._rejoin.is_muted else 0
+        )
         engine = Simplex(
-            validators, identity.index, identity.key, SimplexConfig(delta_ms=genesis.parameters.delta_ms),
-            recovery.floor(), recovery.votes, recovery.certificates,
-        )  # fmt: skip
+            validators, identity.index, identity.key, config, recovery.floor(), recovery.votes, recovery.certificates
+        )
         self._ordering = Ordering(
             ctx, engine, self._bodies, self._pipeline, self._builder.begin, self._feed.is_verified
         )
@@ -139,6 +147,8 @@ class Replica:
                 pass
             case Executed():
                 self._pipeline.executed(event)
+            case Proved():
+                self._proofs.proved(event)
             case EngineResumed():
                 self._ordering.drive(event.event)
             case ClientAsked():
@@ -174,6 +184,18 @@ class Replica:
     def halted(self) -> str:
         """Why the replica has halted, or an empty string."""
         return self._ctx.halted
+
+    def queues(self) -> dict[str, int]:
+        """How much every table that could grow holds now."""
+        return {
+            "pool_bundles": len(self._ctx.pool),
+            "pool_bytes": self._ctx.pool.bytes,
+            "tree": len(self._ctx.tree),
+            "evidence": len(self._ordering.evidence),
+            **self._bodies.queues(),
+            **self._pipeline.queues(),
+            **self._ordering.engine.queues(),
+        }
 
     def _take_effects(self) -> list[Effect]:
         effects, self._ctx.out = self._ctx.out, []
@@ -225,6 +247,7 @@ class Replica:
             case Ping():
                 self._peers.ping(peer, message)
                 drive(engine_.PeerProgress(peer, message.view, message.final_height))
+                self._may_rejoin(peer, message.view)
             case Pong():
                 self._peers.pong(peer, message)
             case _:
@@ -255,6 +278,12 @@ class Replica:
                     self._caught_up(proven)
             case _:
                 raise Refused(Reason.MALFORMED, "unexpected here")
+
+    def _may_rejoin(self, peer: int, view: int) -> None:
+        above = self._rejoin.heard(peer, view, self._ordering.engine.view)
+        if above is not None:
+            self._ordering.engine.unmute(above)
+            self._ctx.note(Severity.INFO, f"enough validators were heard: this one votes again in views above {above}")
 
     def _proposal(self, peer: int, message: Proposal) -> None:
         header = decode_header(message.header)
@@ -364,6 +393,7 @@ class Replica:
         for digest, *_ in fates:
             self._bodies.settle(digest)
         self._ordering.settle_evidence(stored.block)
+        self._proofs.final(entry.header, self._pipeline.last_certificate)
         self._checkpoint(entry)
         self._ordering.examine_all()
 
@@ -392,6 +422,8 @@ class Replica:
                 self._clients.ask_account(client, request.account)
             case Subscribe():
                 self._clients.subscribe(client, request)
+            case AskLight() | AskState() | AskOutcome() | AskGenesis():
+                self._proofs.ask(client, request)
             case AskStatus():
                 view, evidence = self._ordering.engine.view, len(self._ordering.evidence)
                 reply = status(self._ctx, view, self._pipeline, self._totals, self._peers, evidence)

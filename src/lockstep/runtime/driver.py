@@ -74,6 +74,8 @@ class Driver:
             effect_.Reply: self._reply,
             effect_.ServeChain: parts.serving.put,
             effect_.ServeFate: parts.serving.put,
+            effect_.ServeProof: parts.serving.put,
+            effect_.Prove: parts.execution.put,
             effect_.DropPeer: lambda e: parts.transport.drop(e.peer, e.detail),
             effect_.Note: lambda e: parts.note(e.severity, e.text),
             effect_.Halt: lambda e: parts.halted(e.text),

@@ -11,11 +11,12 @@ import msgspec
 
 from lockstep.base.errors import StorageFailed
 from lockstep.log.reader import LogReader
-from lockstep.node.effects import Effect, Reply, Send, ServeChain, ServeFate
+from lockstep.node.effects import Effect, Reply, Send, ServeChain, ServeFate, ServeProof
 from lockstep.node.record import decode_record
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import HistoryReader
 from lockstep.runtime.index import Index
+from lockstep.runtime.light_serving import LightServing
 from lockstep.runtime.worker import Worker
 from lockstep.venue.event import EVENT
 from lockstep.wire.certificate import Finalization
@@ -27,7 +28,7 @@ _blocks = msgspec.msgpack.Decoder(ChainBlock)
 
 
 class Serving:
-    """Answers `ServeChain` and `ServeFate` with `Send` and `Reply`."""
+    """Answers `ServeChain`, `ServeFate` and `ServeProof` with `Send` and `Reply`."""
 
     def __init__(
         self,
@@ -41,10 +42,11 @@ class Serving:
         self._log = LogReader(Directory(log))
         self._history = HistoryReader(history)
         self._index = index
+        self._light = LightServing(self._log, self._history, index)
         self._answered = answered
-        self._worker: Worker[ServeChain | ServeFate] = Worker("serving", self._work, failed)
+        self._worker: Worker[ServeChain | ServeFate | ServeProof] = Worker("serving", self._work, failed)
 
-    def put(self, request: ServeChain | ServeFate) -> None:
+    def put(self, request: ServeChain | ServeFate | ServeProof) -> None:
         """Take a request, if not too many wait."""
         if self._worker.waiting < REQUESTS_MAX:
             self._worker.put(request)
@@ -55,12 +57,14 @@ class Serving:
         self._log.close()
         self._history.close()
 
-    def _work(self, batch: list[ServeChain | ServeFate]) -> None:
+    def _work(self, batch: list[ServeChain | ServeFate | ServeProof]) -> None:
         for request in batch:
             if isinstance(request, ServeChain):
                 self._answered(Send(request.peer, self._chain(request)))
-            else:
+            elif isinstance(request, ServeFate):
                 self._answered(Reply(request.client, self._fate(request.digest)))
+            else:
+                self._answered(Reply(request.client, self._light.answer(request)))
 
     def _chain(self, request: ServeChain) -> Chain:
         """As many blocks as fit, and the newest finalization among them."""

@@ -113,7 +113,7 @@ class OutcomeReply(msgspec.Struct, frozen=True, array_like=True, tag=19, forbid_
     """A final bundle's outcome. `reason` says why there is none: pending, unknown, uncertified, oversize.
 
     `bundles` are the first chunks of the block's bundles up to this one: they say how many commands come before it.
-    `events` are the chunks of the block's event rows from the one with record `first` on.
+    `events` are the chunks of the block's event rows that hold this bundle's, and the record before them.
     """
 
     token: int
@@ -122,7 +122,6 @@ class OutcomeReply(msgspec.Struct, frozen=True, array_like=True, tag=19, forbid_
     finalization: Finalization | None
     payload: bytes
     bundles: tuple[Piece, ...]
-    first: int
     events: tuple[Piece, ...]
 
 
@@ -171,7 +170,6 @@ def check_light_answer(answer: LightAnswer) -> None:
                 _check_chunk(row.chunk, row.path)
             _check_certified(answer.finalization, answer.header)
         case OutcomeReply():
-            check_unsigned(answer.first, "record")
             for piece in (*answer.bundles, *answer.events):
                 check_unsigned(piece.length, "length")
                 check_unsigned(piece.number, "chunk number")

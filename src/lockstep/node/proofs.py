@@ -1,0 +1,119 @@
+"""Proven answers for light clients.
+
+A row is proven under the root of the block that was executed last, because that is what the trees in memory are of.
+The answer then waits until that block is final with a certificate of its own. When it is displaced, or final only
+through a later block, the proof is made again (see docs/decisions/0012-proofs-wait-for-their-certificate.md).
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from lockstep.base.errors import Reason
+from lockstep.node.context import Context
+from lockstep.node.effects import Prove, Reply, ServeProof
+from lockstep.node.events import Proved, Question
+from lockstep.wire.block import Header
+from lockstep.wire.certificate import Finalization
+from lockstep.wire.light import (
+    AskGenesis,
+    AskLight,
+    AskOutcome,
+    AskState,
+    GenesisReply,
+    LightReply,
+    LightRequest,
+    OutcomeReply,
+    StateReply,
+)
+
+WAITING_MAX: Final = 256
+"""Queries being proven, or waiting for a certificate. One beyond it is told `busy`."""
+ATTEMPTS_MAX: Final = 8
+_NO_HEADER: Final = b""
+
+
+class Proofs:
+    """Queries on their way, and the newest certified block."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._newest: tuple[Header, Finalization] | None = None
+        self._waiting: dict[bytes, list[Proved]] = {}
+        self._count = 0
+        self._keys = b"".join(ctx.validators.keys)
+
+    def ask(self, client: int, request: LightRequest) -> None:
+        """A light client asks."""
+        match request:
+            case AskLight():
+                self._light(client, request)
+            case AskState():
+                self._state(client, request)
+            case AskOutcome():
+                if self._ctx.pool.get(request.bundle) is not None:
+                    self._reply(client, OutcomeReply(request.token, "pending", _NO_HEADER, None, b"", (), ()))
+                else:
+                    self._serve(client, request)
+            case AskGenesis():
+                self._reply(client, GenesisReply(request.token, self._ctx.genesis.encode()))
+
+    def proved(self, event: Proved) -> None:
+        """Rows were proven."""
+        if self._newest is not None and self._newest[0].digest == event.block:
+            self._answer(event, *self._newest)
+        elif event.height > self._ctx.tree.root.height or self._newest is None:
+            self._waiting.setdefault(event.block, []).append(event)
+        else:
+            self._again(event)
+
+    def final(self, header: Header, certificate: Finalization | None) -> None:
+        """A block is final; `certificate` if it has its own."""
+        if certificate is not None and certificate.block == header.digest:
+            self._newest = header, certificate
+            for event in self._waiting.pop(header.digest, ()):
+                self._answer(event, header, certificate)
+        late = [block for block, events in self._waiting.items() if events[0].height <= header.height]
+        for block in late:
+            for event in self._waiting.pop(block):
+                self._again(event)
+
+    def _light(self, client: int, request: AskLight) -> None:
+        if self._newest is None or request.height > self._newest[0].height:
+            self._reply(client, LightReply(request.token, (), None, b"", ()))
+        elif request.height in (0, self._newest[0].height):
+            header, certificate = self._newest
+            stakes = self._ctx.validators.stakes
+            self._reply(client, LightReply(request.token, (header.encode(),), certificate, self._keys, stakes))
+        else:
+            self._serve(client, request)
+
+    def _state(self, client: int, request: AskState) -> None:
+        if self._ctx.halted or self._count >= WAITING_MAX:
+            self._refuse(client, request, Reason.HALTED if self._ctx.halted else Reason.BUSY)
+            return
+        self._count += 1
+        self._ctx.out.append(Prove(Question(client, request, 1)))
+
+    def _again(self, event: Proved) -> None:
+        asked = event.question
+        if asked.attempt >= ATTEMPTS_MAX:
+            self._count -= 1
+            self._refuse(asked.client, asked.request, Reason.NOT_READY)
+        else:
+            self._ctx.out.append(Prove(replace(asked, attempt=asked.attempt + 1)))
+
+    def _answer(self, event: Proved, header: Header, certificate: Finalization) -> None:
+        self._count -= 1
+        asked = event.question
+        reply = StateReply(asked.request.token, "", header.encode(), certificate, event.manifest, event.rows)
+        self._reply(asked.client, reply)
+
+    def _serve(self, client: int, request: AskLight | AskOutcome) -> None:
+        final = self._ctx.tree.root.height
+        self._ctx.out.append(ServeProof(client, request, self._ctx.validators, final))
+
+    def _refuse(self, client: int, request: AskState, reason: Reason) -> None:
+        self._reply(client, StateReply(request.token, reason.value, _NO_HEADER, None, b"", ()))
+
+    def _reply(self, client: int, message: LightReply | StateReply | OutcomeReply | GenesisReply) -> None:
+        self._ctx.out.append(Reply(client, message))

@@ -1,0 +1,67 @@
+"""Answers for light clients from the disk: older finalizations, and outcomes with their proofs."""
+
+import msgspec
+
+from lockstep.base.errors import StorageFailed
+from lockstep.log.reader import LogReader
+from lockstep.node.effects import ServeProof
+from lockstep.node.prover import prove_outcome
+from lockstep.node.record import StoredBlock, decode_record, stored_block
+from lockstep.runtime.history import HistoryReader
+from lockstep.runtime.index import Index
+from lockstep.wire.certificate import Finalization
+from lockstep.wire.light import HEADERS_PER_REPLY_MAX, AskLight, AskOutcome, LightReply, OutcomeReply
+from lockstep.wire.message import ChainBlock
+
+_blocks = msgspec.msgpack.Decoder(ChainBlock)
+
+
+class LightServing:
+    """Reads with the serving thread's readers."""
+
+    def __init__(self, log: LogReader, history: HistoryReader, index: Index) -> None:
+        self._log = log
+        self._history = history
+        self._index = index
+
+    def answer(self, effect: ServeProof) -> LightReply | OutcomeReply:
+        """The reply to a request."""
+        if isinstance(effect.request, AskLight):
+            return self._headers(effect, effect.request)
+        return self._outcome(effect.request)
+
+    def _headers(self, effect: ServeProof, request: AskLight) -> LightReply:
+        """Headers from the height asked for, up to the first that has a finalization of its own."""
+        headers: list[bytes] = []
+        last = min(effect.final_height, request.height + HEADERS_PER_REPLY_MAX - 1)
+        for height in range(max(request.height, 1), last + 1):
+            place = self._index.block(height)
+            if place is None:
+                break
+            headers.append(self._block(place.block).header)
+            if place.certificate:
+                validators = effect.validators
+                keys = b"".join(validators.keys)
+                final = self._finalization(place.certificate)
+                return LightReply(request.token, tuple(headers), final, keys, validators.stakes)
+        return LightReply(request.token, (), None, b"", ())
+
+    def _outcome(self, request: AskOutcome) -> OutcomeReply:
+        fate = self._index.fate(request.bundle)
+        place = None if fate is None else self._index.block(fate.height)
+        if fate is None or place is None or not place.certificate:
+            reason = "unknown" if place is None else "uncertified"
+            return OutcomeReply(request.token, reason, b"", None, b"", (), ())
+        stored: StoredBlock = stored_block(self._block(place.block))
+        events = self._history.events(place.history, fate.height)
+        certificate = self._finalization(place.certificate)
+        return prove_outcome(request, stored, certificate, fate.place, events, fate.first, fate.events)
+
+    def _block(self, position: int) -> ChainBlock:
+        return _blocks.decode(memoryview(self._log.read(position))[1:])
+
+    def _finalization(self, position: int) -> Finalization:
+        record = decode_record(self._log.read(position))
+        if not isinstance(record, Finalization):
+            raise StorageFailed(f"the index says that a finalization is at position {position} of the log; it is not")
+        return record
