@@ -3,7 +3,7 @@
 import typer
 
 from lockstep import __version__
-from lockstep.cli import bench, devnet, fate, init, market, node, snapshot, status
+from lockstep.cli import bench, devnet, fate, init, light, market, node, snapshot, status
 
 app = typer.Typer(
     help="A derivatives venue whose whole state is kept identical on independent nodes.",
@@ -27,5 +27,7 @@ app.command("node")(node.node)
 app.command("market")(market.market)
 app.command("status")(status.status)
 app.command("fate")(fate.fate)
+app.command("trust")(light.trust)
+app.command("light")(light.light)
 app.add_typer(snapshot.app, name="snapshot")
 app.command("bench")(bench.bench)

@@ -31,10 +31,22 @@ from lockstep.wire.client import (
     decode_reply,
     encode_client,
 )
+from lockstep.wire.light import (
+    AskGenesis,
+    AskLight,
+    AskOutcome,
+    AskState,
+    GenesisReply,
+    LightAnswer,
+    LightReply,
+    OutcomeReply,
+    Query,
+    StateReply,
+)
 
 _LIMITS: Final = Limits(FRAME_BYTES_MAX, 64 * 1024 * 1024, bytes_per_second=1e12, frames_per_second=1e9)
 Handler = Callable[[ClientReply], None]
-_Answer = SubmitReply | Fate | AccountReply | StatusReply
+_Answer = SubmitReply | Fate | AccountReply | StatusReply | LightAnswer
 
 
 class ConnectionGone(LockstepError):
@@ -52,6 +64,7 @@ class Client(Connection):
         self._on_message = on_message
         self._waiting: dict[tuple[type, bytes | int], deque[asyncio.Future[_Answer]]] = {}
         self._is_flush_due = False
+        self._tokens = 0
 
     # -- requests -------------------------------------------------------------------------------------
 
@@ -88,6 +101,38 @@ class Client(Connection):
         reply = await self._ask(AskStatus(), (StatusReply, 0))
         assert isinstance(reply, StatusReply)
         return reply
+
+    async def light(self, height: int) -> LightReply:
+        """The finalization of a height (0: the newest), unchecked. Raises `ConnectionGone`."""
+        request = AskLight(self._token(), height)
+        reply = await self._ask(request, (LightReply, request.token))
+        assert isinstance(reply, LightReply)
+        return reply
+
+    async def state(self, query: Query, number: int, other: int = 0) -> tuple[AskState, StateReply]:
+        """Rows that answer a query, and the question itself, unchecked. Raises `ConnectionGone`."""
+        request = AskState(self._token(), query, number, other)
+        reply = await self._ask(request, (StateReply, request.token))
+        assert isinstance(reply, StateReply)
+        return request, reply
+
+    async def outcome(self, bundle: bytes) -> tuple[AskOutcome, OutcomeReply]:
+        """A bundle's outcome with its proof, and the question itself, unchecked. Raises `ConnectionGone`."""
+        request = AskOutcome(self._token(), bundle)
+        reply = await self._ask(request, (OutcomeReply, request.token))
+        assert isinstance(reply, OutcomeReply)
+        return request, reply
+
+    async def genesis(self) -> bytes:
+        """The genesis file, unchecked: its digest must be the chain id. Raises `ConnectionGone`."""
+        request = AskGenesis(self._token())
+        reply = await self._ask(request, (GenesisReply, request.token))
+        assert isinstance(reply, GenesisReply)
+        return reply.raw
+
+    def _token(self) -> int:
+        self._tokens += 1
+        return self._tokens
 
     def subscribe(self, outcomes: bool = False, blocks: bool = False) -> bool:
         """Be told the fate of each bundle submitted from now on here, and of each final block."""
@@ -130,6 +175,8 @@ class Client(Connection):
                 key = AccountReply, message.account
             case StatusReply():
                 key = StatusReply, 0
+            case LightReply() | StateReply() | OutcomeReply() | GenesisReply():
+                key = type(message), message.token
             case _:
                 return
         waiting = self._waiting.get(key)
@@ -163,9 +210,10 @@ class Client(Connection):
 
 
 async def connect(
-    address: str, certificate: bytes, on_message: Handler | None = None, timeout_seconds: float = 5.0
+    address: str, certificate: bytes | None, on_message: Handler | None = None, timeout_seconds: float = 5.0
 ) -> Client:
-    """Connect to the node at `host:port` that has this certificate (DER). Raises `OSError`, `TimeoutError` among it."""
+    """Connect to the node at `host:port` that has this certificate (DER; None: whoever answers, for a light client).
+    Raises `OSError`, `TimeoutError` among it."""
     host, port = parse_address(address)
     async with asyncio.timeout(timeout_seconds):
         _, client = await asyncio.get_running_loop().create_connection(

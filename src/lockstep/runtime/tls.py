@@ -87,8 +87,13 @@ def client_server_context(key: PrivateKey) -> ssl.SSLContext:
     return _identified(_bare(ssl.PROTOCOL_TLS_SERVER), key)
 
 
-def client_context(certificate: bytes) -> ssl.SSLContext:
-    """For a client program: trusts exactly this certificate (DER)."""
+def client_context(certificate: bytes | None) -> ssl.SSLContext:
+    """For a client program: trusts exactly this certificate (DER). With None it talks to anybody: for a light client,
+    which believes nothing that does not prove itself."""
+    if certificate is None:
+        context = _bare(ssl.PROTOCOL_TLS_CLIENT)
+        context.verify_mode = ssl.CERT_NONE
+        return context
     return _context(ssl.PROTOCOL_TLS_CLIENT, (certificate,))
 
 

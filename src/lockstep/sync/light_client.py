@@ -131,7 +131,8 @@ class LightClient:
     def check(self, header: Header, finalization: Finalization, now_ms: int) -> list[Effect]:
         """Trust the header that a proof is about, by the set that is trusted now; raises `Refused`.
 
-        Older headers hold as well, as long as that set signed them. One that is newer than the head is adopted."""
+        Older headers hold as well, as long as that set signed them. One that is newer than the head is adopted, and
+        witnesses are asked about it."""
         state = self.state
         if state is None or self.fork is not None:
             raise Refused(Reason.BAD_CERTIFICATE, "nothing is trusted: follow the chain first")
@@ -148,7 +149,10 @@ class LightClient:
             raise Refused(Reason.BAD_CERTIFICATE, why)
         if header.height == state.height and finalization.block != state.block:
             raise Refused(Reason.BAD_CERTIFICATE, f"another block of height {state.height} is trusted: ask witnesses")
-        return self._adopt(shown) if header.height > state.height else []
+        if header.height <= state.height:
+            return []
+        self._base = anchor
+        return [*self._adopt(shown), *(Ask(witness, header.height) for witness in self.sources[1:])]
 
     # -- inside --------------------------------------------------------------------------------------
 
