@@ -107,6 +107,6 @@ def keep_reporting(world: World, price: int = PRICE, every_us: int = 200_000) ->
 
     def again() -> None:
         report_prices(world, price)
-        world.after(every_us, again)
+        world.call(every_us, again)
 
     again()

@@ -220,3 +220,9 @@ class Engine(Protocol):
 
     def deadline(self) -> int | None:
         """When the engine next wants a `Tick`, in microseconds."""
+
+    def unmute(self, through_view: int) -> None:
+        """From now on, sign in views above this one. For an engine that began mute."""
+
+    def queues(self) -> dict[str, int]:
+        """Name of each table that grows → how much it holds."""

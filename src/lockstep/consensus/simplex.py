@@ -111,7 +111,20 @@ class Simplex:
         """The view of the newest final block."""
         return self._book.final.view
 
+    def queues(self) -> dict[str, int]:
+        """How much is held above the final view."""
+        book = self._book
+        return {
+            "votes": len(self._votes),
+            "notarizations": len(book.notarizations),
+            "nullifications": len(book.nullifications),
+        }
+
     # -- the interface --------------------------------------------------------------------------------
+
+    def unmute(self, through_view: int) -> None:
+        """From now on, sign in views above this one."""
+        self._own.closed_view = max(through_view, self._book.final.view)
 
     def start(self, now_us: int) -> list[on.Effect]:
         """Begin, or go on after a restart."""

@@ -36,6 +36,10 @@ class Bodies:
         self._missing: dict[bytes, dict[bytes, None]] = {}
         self._fetched: dict[bytes, Bundle] = {}
 
+    def queues(self) -> dict[str, int]:
+        """How much is waited for, and kept."""
+        return {"bodies": len(self._blocks) + len(self._bundles), "fetched": len(self._fetched)}
+
     def want_block(self, block: bytes, ask: list[int]) -> None:
         """Fetch this block, unless that is under way."""
         if block not in self._blocks:

@@ -47,6 +47,10 @@ class Pipeline:
         self.last_certificate: Finalization | None = None
         """The finalization of the newest committed block that has its own."""
 
+    def queues(self) -> dict[str, int]:
+        """How much is executed or to be, and not final."""
+        return {"planned": len(self._planned), "certified": len(self._certificates)}
+
     @property
     def missing(self) -> bool:
         """Whether blocks on the way to the target are not here."""

@@ -31,6 +31,8 @@ class Restored:
     observed_ms: dict[int, int]
     records: Iterable[Record]
     """The log from the checkpoint on, in order."""
+    is_rebuilt: bool = False
+    """The home was made anew for a validator that may have voted before."""
 
 
 @dataclass(slots=True)

@@ -33,16 +33,18 @@ class Durable:
 
     at_us: int
     record: bytes
+    position: int = 0
+    """In the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A crash, or a change of the disk behind the node's back: from then on the log holds `kept` records of those
-    in `NodeHistory.durable` (all of them, unless the disk lied)."""
+    """A restart: of the records that were durable before, the log still held the first `kept` of `durable`."""
 
     at_us: int
     kind: str
     kept: int
+    durable: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,81 +1,203 @@
-"""One node in a simulated world: the unmodified replica and executor, a simulated log, and nothing else."""
+"""One node in a simulated world: the unmodified replica, executor and log, on a simulated disk, clock and network.
+
+`crash` ends its process at any moment, also between two effects of one step; `start` begins a new one from the disk.
+What the process does by itself to end (a failed write, a log that it refuses, a broken invariant) is told to the
+world by `stopped`.
+"""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING
 
+from lockstep.base.errors import StorageFailed
 from lockstep.base.keys import PrivateKey
 from lockstep.node import effects as effect_
+from lockstep.node.effects import Effect
 from lockstep.node.events import ClientAsked, Event, Executed, PeerConnected, PeerLost, PeerSaid, Tick
 from lockstep.node.executor import Executor
-from lockstep.node.record import StoredBlock, decode_record, encode_record
 from lockstep.node.recovery import Restored
 from lockstep.node.replica import Identity, Replica
 from lockstep.node.restore import directory_of, observed_of
+from lockstep.simulator.behaviour import Behaviour
+from lockstep.simulator.clock import NodeClock
+from lockstep.simulator.disk import Disk, Survival
+from lockstep.simulator.history import Final, NodeHistory
+from lockstep.simulator.parcel import Parcel, parcel_of, parcel_of_raw
+from lockstep.simulator.simulated_storage import SimulatedStorage
+from lockstep.simulator.simulated_store import SimulatedStore
+from lockstep.venue.event import EVENT
 from lockstep.venue.venue import Venue
-from lockstep.wire.block import genesis_header
+from lockstep.wire.block import Header, decode_header, genesis_header
 from lockstep.wire.certificate import Finalization
-from lockstep.wire.client import ClientReply, ClientRequest
+from lockstep.wire.client import ClientReply, ClientRequest, Fate
+from lockstep.wire.codec import encode
+from lockstep.wire.evidence import Evidence
 from lockstep.wire.genesis import Genesis
-from lockstep.wire.message import BLOCKS_PER_CHAIN_MAX, Chain, ChainBlock, PeerMessage
+from lockstep.wire.message import PeerMessage
 
 if TYPE_CHECKING:
     from lockstep.simulator.world import World
 
-SYNC_US = 300
-EXECUTE_US = 500
+
+@dataclass(slots=True)
+class Home:
+    """What outlives a process."""
+
+    disk: Disk
+    store: SimulatedStore = field(default_factory=SimulatedStore)
+    clock: NodeClock = field(default_factory=NodeClock)
+    is_rebuilt: bool = False
+    """Made anew for a validator that has voted before: its record of own votes is not complete."""
 
 
 class SimulatedNode:
-    """A replica with its simulated disk. `crash` loses what was not synced; `start` begins from the disk."""
+    """A validator's process, or the lack of one."""
 
-    def __init__(self, world: World, genesis: Genesis, index: int, key: PrivateKey, feed_key: bytes) -> None:
-        self._world = world
-        self._genesis = genesis
+    def __init__(
+        self,
+        world: World,
+        genesis: Genesis,
+        index: int,
+        instance: int,
+        key: PrivateKey,
+        feed_key: bytes,
+        home: Home,
+        random: Random,
+    ) -> None:
+        """`instance` tells twins apart, who share an index and a key."""
+        self.world = world
+        self.genesis = genesis
         self.index = index
+        self.instance = instance
+        self.key = key
+        self.home = home
+        self.random = random
+        """For this node's behaviour."""
+        self.behaviour: Behaviour | None = None
         self._identity = Identity(index, key, feed_key)
-        self.log: list[bytes] = []
-        self.synced = 0
         self.is_up = False
+        self.is_paused = False
         self.incarnation = 0
+        self.crash_after_effects = -1
+        """The process dies after so many more effects; -1: it doesn't."""
+        self.history = NodeHistory(index)
         self.finals: dict[int, tuple[bytes, bytes]] = {}
         """Height → (block digest, state root) of every block that this node ever committed."""
         self.replies: list[tuple[int, ClientReply]] = []
         self.notes: list[effect_.Note] = []
-        self.commands_final = 0
+        self._carriers: dict[type, Callable[..., None]] = {
+            effect_.Send: self._send,
+            effect_.Broadcast: self._broadcast,
+            effect_.Persist: self._persist,
+            effect_.Resume: lambda e: self._events.append(e.event),
+            effect_.Execute: self._execute,
+            effect_.Commit: self._commit,
+            effect_.Checkpoint: lambda e: self.storage.put((e, self.executor.venue.ledger.checkpoint())),
+            effect_.Reply: self._reply,
+            effect_.ServeChain: self._serve_chain,
+            effect_.ServeFate: self._serve_fate,
+            effect_.DropPeer: lambda e: self.world.drop(self, e.peer),
+            effect_.Note: self._note,
+            effect_.Halt: lambda e: self.world.halted(self, e.text),
+        }
 
     # -- life -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin, or begin again, from what the disk holds."""
+        world = self.world
         self.incarnation += 1
-        self.is_up = True
-        header = genesis_header(self._genesis.chain_id, self._genesis.time_ms)
-        venue = Venue(self._genesis)
-        self.executor = Executor(venue, header.digest, 0)
-        self._roots: dict[bytes, bytes] = {}
-        records = [decode_record(raw) for raw in self.log]
-        self._directory = directory_of(venue)
-        restored = Restored(header, venue.ledger.root, self._directory, observed_of(venue), records)
-        self.replica = Replica(self._genesis, self._identity, restored, self._world.now_us)
-        self._timer = 0
-        self._persisting: deque[tuple[int, tuple[effect_.Effect, ...]]] = deque()
-        self._carry_out(self.replica.start(self._world.now_us))
-        for node in self._world.nodes:
-            if node.is_up and node is not self:
-                self.take(PeerConnected(node.index))
-                node.take(PeerConnected(self.index))
+        self.history.starts += 1
+        self.home.store.index_lost()
+        self.home.clock.begin(world.now_us)
+        self.is_up, self.is_paused = True, False
+        self.crash_after_effects = -1
+        self._held: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
+        self._events: deque[Event] = deque()
+        self._is_running = False
+        self._timer_us = -1
+        self._free_us = world.now_us
+        self._headers: dict[bytes, tuple[Header, bytes, bytes]] = {}
+        self._certificates: dict[bytes, Finalization] = {}
+        try:
+            self._open()
+        except StorageFailed as error:
+            self._fail(error)
+            return
+        self._run(self.replica.start(self.now_us))
+        if self.is_up:
+            world.connect_all(self)
 
-    def crash(self) -> None:
-        """kill -9 and power loss: what was written but not synced may or may not be there, as a prefix."""
-        self.is_up = False
+    def _open(self) -> None:
+        home, genesis = self.home, self.genesis
+        incarnation = self.incarnation
+
+        def released(effects: list[Effect]) -> None:
+            self._later(incarnation, self._run, effects)
+
+        def failed(error: Exception) -> None:
+            if self.incarnation == incarnation:
+                self._fail(error)
+
+        self.storage = SimulatedStorage(self.world, home.disk, home.store, self.history, released, failed)
+        records = self.storage.open()
+        self._certificates = {record.block: record for record in records if isinstance(record, Finalization)}
+        meta = home.store.meta
+        header = genesis_header(genesis.chain_id, genesis.time_ms) if meta is None else decode_header(meta.header)
+        venue = Venue(genesis, home.store.state())
+        self.executor = Executor(venue, header.digest, header.height)
+        self._directory = directory_of(venue)
+        restored = Restored(header, venue.ledger.root, self._directory, observed_of(venue), records, home.is_rebuilt)
+        self.replica = Replica(genesis, self._identity, restored, self.now_us)
+
+    def crash(self, survival: Survival | None = Survival.PREFIX) -> None:
+        """End the process. With a `survival` the machine loses its power too; without, only the process dies."""
+        if not self.is_up:
+            return
+        self._end()
+        if survival is None:
+            self.home.disk.kill()
+        else:
+            self.home.disk.power_failure(survival)
+
+    def _end(self) -> None:
+        self.is_up = self.is_paused = False
         self.incarnation += 1
-        keep = self._world.disk_random.randint(self.synced, len(self.log))
-        del self.log[keep:]
-        for node in self._world.nodes:
-            if node.is_up:
-                node.take(PeerLost(self.index))
+        storage = getattr(self, "storage", None)
+        if storage is not None:
+            storage.close()
+        self.world.disconnect_all(self)
+
+    def _fail(self, error: Exception) -> None:
+        """The process ends by itself."""
+        self.history.stopped = str(error)
+        self._end()
+        self.home.disk.kill()
+        self.world.stopped(self, error)
+
+    def pause(self) -> None:
+        """Nothing moves (SIGSTOP); the world goes on."""
+        self.is_paused = self.is_up
+
+    def resume(self) -> None:
+        """Everything that came meanwhile is taken now."""
+        if not self.is_paused:
+            return
+        self.is_paused = False
+        held, self._held = self._held, deque()
+        for action, arguments in held:
+            if not self.is_up:
+                return
+            action(*arguments)
+
+    @property
+    def now_us(self) -> int:
+        """By this node's clock."""
+        return self.home.clock.now_us(self.world.now_us)
 
     def next_sequence(self, account: int) -> int:
         """The account's next sequence, as of this node's final state."""
@@ -85,94 +207,185 @@ class SimulatedNode:
 
     def take(self, event: Event) -> None:
         """Step the replica and carry out what it wants."""
-        if self.is_up:
-            self._carry_out(self.replica.step(event, self._world.now_us))
+        if not self.is_up:
+            return
+        if self.is_paused:
+            self._held.append((self.take, (event,)))
+            return
+        self._events.append(event)
+        self._run(())
 
-    def peer_said(self, peer: int, message: PeerMessage) -> None:
-        """A message arrived."""
-        self.take(PeerSaid(peer, message))
+    def receive(self, peer: int, parcel: Parcel) -> None:
+        """Bytes came from a peer: decode them as the transport does, which drops whoever sends nonsense."""
+        message = parcel.message()
+        if message is None:
+            self.world.drop(self, peer)
+            return
+        if self.behaviour is not None:
+            message = self.behaviour.incoming(self, peer, message)
+        if message is not None:
+            self.take(PeerSaid(peer, message))
 
     def ask(self, client: int, request: ClientRequest) -> None:
         """A client asks."""
         self.take(ClientAsked(client, request))
 
-    def _later(self, delay_us: int, event: Event) -> None:
+    def _later(self, incarnation: int, action: Callable[..., None], *arguments: object) -> None:
+        """Something comes back to this process, if it still is this process."""
+        if self.incarnation != incarnation:
+            return
+        if self.is_paused:
+            self._held.append((action, arguments))
+        else:
+            action(*arguments)
+
+    def _run(self, effects: list[Effect] | tuple[Effect, ...]) -> None:
+        """As the runtime's driver: an event that comes up while effects are carried out waits its turn."""
+        if self._is_running or not self.is_up:
+            return
+        self._is_running = True
         incarnation = self.incarnation
-        self._world.after(delay_us, lambda: self.take(event) if self.incarnation == incarnation else None)
+        try:
+            alive = self._carry(effects, incarnation)
+            while alive and self._events:
+                event = self._events.popleft()
+                alive = self._carry(self.replica.step(event, self.now_us), incarnation)
+        except Exception as error:  # noqa: BLE001 (what the replica raises ends its process, and is judged by the world)
+            if self.incarnation == incarnation:
+                self._fail(error)
+            return
+        finally:
+            if self.incarnation == incarnation:
+                self._is_running = False
+        if alive:
+            self._arm()
+
+    def _carry(self, effects: list[Effect] | tuple[Effect, ...], incarnation: int) -> bool:
+        """Carry out effects in order; False when the process ended meanwhile."""
+        for effect in effects:
+            if self.crash_after_effects >= 0:
+                if self.crash_after_effects == 0:
+                    self.world.crash_now(self)
+                    return False
+                self.crash_after_effects -= 1
+            self._carriers[type(effect)](effect)
+            if self.incarnation != incarnation:
+                return False
+        return True
 
     def _arm(self) -> None:
+        """One timer. One that is due earlier is left: when it fires, it is set again."""
         due = self.replica.deadline()
         if due is None:
             return
-        self._timer += 1
-        number, incarnation = self._timer, self.incarnation
-        delay_us = max(0, due - self._world.now_us)
+        due_us = self.world.now_us + self.home.clock.wait_us(self.world.now_us, due)
+        if self._timer_us < 0 or due_us < self._timer_us:
+            self._timer_us = due_us
+            self.world.call(due_us - self.world.now_us, self._fire, due_us, self.incarnation)
 
-        def fire() -> None:
-            if self.incarnation == incarnation and self._timer == number:
-                self.take(Tick())
-
-        self._world.after(delay_us, fire)
+    def _fire(self, due_us: int, incarnation: int) -> None:
+        if self.incarnation != incarnation or self._timer_us != due_us:
+            return
+        if self.is_paused:
+            self._held.append((self._fire, (due_us, incarnation)))
+            return
+        self._timer_us = -1
+        due = self.replica.deadline()
+        if due is not None and due <= self.now_us:
+            self.take(Tick())
+        else:
+            self._arm()
 
     # -- effects --------------------------------------------------------------------------------------
 
-    def _carry_out(self, effects: list[effect_.Effect]) -> None:
-        for effect in effects:
-            self._carry(effect)
-        self._arm()
+    def _send(self, effect: effect_.Send) -> None:
+        if self.behaviour is not None:
+            self._misbehave(effect.peer, effect.message)
+        else:
+            self.world.transmit(self, effect.peer, parcel_of(effect.message))
 
-    def _carry(self, effect: effect_.Effect) -> None:
-        match effect:
-            case effect_.Send():
-                self._world.transmit(self.index, effect.peer, effect.message)
-            case effect_.Broadcast():
-                for node in self._world.nodes:
-                    if node is not self:
-                        self._world.transmit(self.index, node.index, effect.message)
-            case effect_.Persist():
-                self._persist(effect)
-            case effect_.Resume():
-                self._later(0, effect.event)
-            case effect_.Execute():
-                execution = self.executor.execute(effect.stored, effect.observations)
-                self._roots[effect.stored.block.digest] = execution.state_root
-                self._later(EXECUTE_US, Executed(effect.stored.block.digest, execution))
-            case effect_.Commit():
-                self.executor.commit(effect.block)
-                self.finals[effect.height] = (effect.block, self._roots.pop(effect.block))
-                self.commands_final += sum(1 for _ in effect.fates)
-                self._world.record(f"{self.index} final {effect.height} {effect.block.hex()}")
-            case effect_.Reply():
-                self.replies.append((effect.client, effect.message))
-            case effect_.ServeChain():
-                self._serve_chain(effect)
-            case effect_.Note():
-                self.notes.append(effect)
-            case _:
-                pass
+    def _broadcast(self, effect: effect_.Broadcast) -> None:
+        peers = [peer for peer in range(len(self.genesis.validators)) if peer != self.index]
+        if self.behaviour is not None:
+            for peer in peers:
+                self._misbehave(peer, effect.message)
+            return
+        parcel = parcel_of(effect.message)
+        for peer in peers:
+            self.world.transmit(self, peer, parcel)
+
+    def _misbehave(self, peer: int, message: PeerMessage) -> None:
+        assert self.behaviour is not None
+        for leaving in self.behaviour.outgoing(self, peer, message):
+            self.say(peer, leaving)
+
+    def say(self, peer: int, leaving: PeerMessage | bytes) -> None:
+        """Send something as it is."""
+        parcel = parcel_of_raw(leaving) if isinstance(leaving, bytes) else parcel_of(leaving)
+        self.world.transmit(self, peer, parcel)
 
     def _persist(self, effect: effect_.Persist) -> None:
-        self.log.extend(encode_record(record) for record in effect.records)
-        if effect.then:
-            end, incarnation = len(self.log), self.incarnation
-            self._world.after(SYNC_US, lambda: self._synced(end, incarnation, effect.then))
+        self.storage.put(effect)
+        for record in effect.records:
+            if isinstance(record, Finalization):
+                self._certificates[record.block] = record
+            elif isinstance(record, Evidence):
+                self.world.saw_evidence(self, record.signer, record.view, encode(record))
 
-    def _synced(self, end: int, incarnation: int, then: tuple[effect_.Effect, ...]) -> None:
-        if self.incarnation == incarnation:
-            self.synced = max(self.synced, end)
-            self._carry_out(list(then))
+    def _execute(self, effect: effect_.Execute) -> None:
+        """At once, but the answer takes as long as the executor's thread would."""
+        world, block = self.world, effect.stored.block
+        execution = self.executor.execute(effect.stored, effect.observations)
+        self.history.executed[block.digest] = (execution.state_root, execution.event_root)
+        self._headers[block.digest] = (block.header, execution.state_root, execution.event_root)
+        world.saw_block(effect.stored)
+        cost_us = world.execute_us + block.header.commands
+        self._free_us = max(self._free_us, world.now_us) + cost_us
+        answer = Executed(block.digest, execution)
+        world.call(self._free_us - world.now_us, self._later, self.incarnation, self.take, answer)
+
+    def _commit(self, effect: effect_.Commit) -> None:
+        self.executor.commit(effect.block)
+        self.storage.put(effect)
+        header, state_root, event_root = self._headers.pop(effect.block)
+        certificate = self._certificates.pop(effect.block, None)
+        final = Final(
+            effect.height, header.view, effect.block, header.encode(), state_root, event_root,
+            effect.events.tobytes(), None if certificate is None else encode(certificate), self.world.now_us,
+        )  # fmt: skip
+        self.finals[effect.height] = (effect.block, state_root)
+        first = self.history.finals.setdefault(effect.height, final)
+        if (first.block, first.state_root, first.event_root) != (effect.block, state_root, event_root):
+            self.history.recommits.append(final)
+        self.world.committed(self, final)
+
+    def _reply(self, effect: effect_.Reply) -> None:
+        self.world.replied(self, effect.client, effect.message)
 
     def _serve_chain(self, effect: effect_.ServeChain) -> None:
-        final = {digest: height for height, (digest, _) in self.finals.items()}
-        blocks: dict[int, ChainBlock] = {}
-        certificates: dict[int, Finalization] = {}
-        for record in map(decode_record, self.log):
-            if isinstance(record, StoredBlock) and record.block.digest in final:
-                blocks[record.block.header.height] = record.to_wire()
-            elif isinstance(record, Finalization):
-                certificates[record.height] = record
-        last = min(effect.final_height, effect.from_height + BLOCKS_PER_CHAIN_MAX - 1)
-        heights = range(effect.from_height, last + 1)
-        certified = [h for h in heights if h in certificates]
-        chain = Chain(tuple(blocks[h] for h in heights), certificates[certified[-1]] if certified else None)
-        self._world.transmit(self.index, effect.peer, chain)
+        chain = self.storage.chain(effect.from_height, effect.final_height)
+        self._send(effect_.Send(effect.peer, chain))
+
+    def _serve_fate(self, effect: effect_.ServeFate) -> None:
+        place = self.home.store.fate(effect.digest)
+        final = None if place is None else self.history.finals.get(place.height)
+        if place is None or final is None:
+            fate = Fate(effect.digest, "unknown", 0, 0, "", b"")
+        else:
+            rows = final.events[place.first * EVENT.itemsize : (place.first + place.events) * EVENT.itemsize]
+            fate = Fate(effect.digest, "final", place.height, place.place, "", rows)
+        self._reply(effect_.Reply(effect.client, fate))
+
+    def _note(self, effect: effect_.Note) -> None:
+        self.notes.append(effect)
+        self.world.noted(self, effect)
+
+    # -- what the world tells ---------------------------------------------------------------------------
+
+    def connected(self, peer: int) -> None:
+        """A connection is up."""
+        self.take(PeerConnected(peer))
+
+    def lost(self, peer: int) -> None:
+        """No connection is left."""
+        self.take(PeerLost(peer))

@@ -1,21 +1,33 @@
 """A world of simulated nodes: virtual time, one heap of events, seeded faults.
 
 Events are ordered by (time, number), randomness comes from one seeded stream per subsystem, and a running hash over
-everything that happens makes two runs of one seed comparable.
+everything that happens makes two runs of one seed comparable. The world lets time pass and carries messages; what goes
+wrong when is decided by whoever drives it (`faults`), what must hold by the checkers.
 """
 
 import heapq
 from collections.abc import Callable
-from random import Random
+from typing import Any, Final
 
-from lockstep.base.digest import ZERO_DIGEST, digest
 from lockstep.base.keys import PrivateKey
+from lockstep.log.segment import SEGMENT_BYTES_MAX
+from lockstep.node.effects import Note
+from lockstep.node.record import StoredBlock
+from lockstep.simulator.audit import Audit
+from lockstep.simulator.chance import stream
+from lockstep.simulator.connections import RETRY_US_MIN, Connection, Connections
+from lockstep.simulator.disk import Disk, Survival
+from lockstep.simulator.history import Final as FinalBlock
+from lockstep.simulator.history import History, SeenEvidence
 from lockstep.simulator.network import Network
-from lockstep.simulator.simulated_node import SimulatedNode
+from lockstep.simulator.parcel import Parcel
+from lockstep.simulator.simulated_node import Home, SimulatedNode
+from lockstep.wire.client import ClientReply
+from lockstep.wire.codec import encode
 from lockstep.wire.genesis import Genesis
-from lockstep.wire.message import PeerMessage, decode_message, encode_message
 
-START_US = 1_700_000_000_000_000
+START_US: Final = 1_700_000_000_000_000
+_DELIVERED, _FINAL, _STARTED, _ENDED = 1, 2, 3, 4
 
 
 class World:
@@ -23,56 +35,233 @@ class World:
 
     def __init__(self, genesis: Genesis, keys: list[PrivateKey], feed_key: bytes, seed: int) -> None:
         self.genesis = genesis
+        self.seed = seed
         self.now_us = START_US
-        self.audit = ZERO_DIGEST
-        self._heap: list[tuple[int, int, Callable[[], None]]] = []
-        """(time, number, action); numbers differ, so actions are never compared."""
+        self.events = 0
+        """Taken from the heap so far."""
+        self._audit = Audit()
+        self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        """(time, number, action, arguments); numbers differ, so actions are never compared."""
         self._number = 0
-        self.network = Network(Random(f"network-{seed}"), len(keys))
-        self.disk_random = Random(f"disk-{seed}")
-        self.nodes = [SimulatedNode(self, genesis, index, key, feed_key) for index, key in enumerate(keys)]
+        self._keys = keys
+        self._feed_key = feed_key
+        self.network = Network(stream(seed, "network"), len(keys))
+        self._connections = Connections(stream(seed, "connections"))
+        self.disk_random = stream(seed, "disk")
+        self.sync_us_min = self.sync_us_max = 300
+        self.execute_us = 500
+        self.segment_bytes = SEGMENT_BYTES_MAX
+        self.history = History(genesis, seed, [])
+        self.on_reply: Callable[[SimulatedNode, int, ClientReply], None] | None = None
+        self.on_note: Callable[[SimulatedNode, Note], None] = lambda node, note: None
+        self.on_final: Callable[[SimulatedNode, FinalBlock], None] = lambda node, final: None
+        self.on_stopped: Callable[[SimulatedNode, str, Exception | None], None] = lambda node, text, error: None
+        self.on_delivery: Callable[[int, int, Parcel], None] | None = None
+        self.split: dict[tuple[int, int], None] = {}
+        """(instance of a twin, other instance): pairs that do not hear each other in this round."""
+        self.nodes: list[SimulatedNode] = []
+        self.twins: list[SimulatedNode] = []
+        for index in range(len(keys)):
+            self.nodes.append(self._make_node(index, index))
+        self._by_index: list[list[SimulatedNode]] = [[node] for node in self.nodes]
 
-    def after(self, delay_us: int, action: Callable[[], None]) -> None:
+    def _make_node(self, index: int, instance: int) -> SimulatedNode:
+        home = Home(Disk(stream(self.seed, f"disk {instance}"), f"disk{instance}"))
+        random = stream(self.seed, f"behaviour {instance}")
+        node = SimulatedNode(
+            self, self.genesis, index, instance, self._keys[index], self._feed_key, home, random
+        )  # fmt: skip
+        self.history.nodes.append(node.history)
+        return node
+
+    def add_twin(self, index: int) -> SimulatedNode:
+        """A second node with the identity of validator `index`, on a machine of its own."""
+        twin = self._make_node(index, len(self.nodes) + len(self.twins))
+        self.twins.append(twin)
+        self._by_index[index].append(twin)
+        return twin
+
+    @property
+    def everyone(self) -> list[SimulatedNode]:
+        """Nodes, then twins: by instance."""
+        return [*self.nodes, *self.twins]
+
+    @property
+    def audit(self) -> bytes:
+        """Hash of everything that happened so far."""
+        return self._audit.digest()
+
+    # -- time -----------------------------------------------------------------------------------------
+
+    def call(self, delay_us: int, action: Callable[..., None], *arguments: Any) -> None:
         """Do `action` later."""
         self._number += 1
-        heapq.heappush(self._heap, (self.now_us + delay_us, self._number, action))
+        heapq.heappush(self._heap, (self.now_us + delay_us, self._number, action, arguments))
 
     def start(self) -> None:
         """Start every node and connect them."""
-        for node in self.nodes:
+        self.history.started_us = self.now_us
+        for node in self.everyone:
             node.start()
 
     def run(self, microseconds: int) -> None:
         """Let virtual time pass."""
         end_us = self.now_us + microseconds
-        while self._heap and self._heap[0][0] <= end_us:
-            self.now_us, _, action = heapq.heappop(self._heap)
-            action()
+        heap = self._heap
+        while heap and heap[0][0] <= end_us:
+            self.now_us, _, action, arguments = heapq.heappop(heap)
+            self.events += 1
+            action(*arguments)
         self.now_us = end_us
 
     def run_until(self, condition: Callable[[], bool], microseconds: int) -> bool:
         """Let time pass until `condition` holds; False when it does not within the time."""
         end_us = self.now_us + microseconds
-        while self._heap and self._heap[0][0] <= end_us:
-            self.now_us, _, action = heapq.heappop(self._heap)
-            action()
+        heap = self._heap
+        while heap and heap[0][0] <= end_us:
+            self.now_us, _, action, arguments = heapq.heappop(heap)
+            self.events += 1
+            action(*arguments)
             if condition():
                 return True
         return condition()
 
-    def record(self, text: str) -> None:
-        """Extend the audit hash."""
-        self.audit = digest(self.audit + f"{self.now_us} {text}".encode())
+    def sync_us(self) -> int:
+        """How long a sync takes this time."""
+        return self.disk_random.randint(self.sync_us_min, self.sync_us_max)
 
-    def transmit(self, source: int, target: int, message: PeerMessage) -> None:
-        """Put an encoded message on the simulated wire; it is decoded, so checked, where it arrives."""
-        raw = encode_message(message)
-        incarnation = self.nodes[target].incarnation
-        for delay_us in self.network.deliveries(source, target, self.now_us):
-            self.after(delay_us, lambda: self._deliver(source, target, incarnation, raw))
+    # -- messages -------------------------------------------------------------------------------------
 
-    def _deliver(self, source: int, target: int, incarnation: int, raw: bytes) -> None:
-        node = self.nodes[target]
-        if node.is_up and node.incarnation == incarnation and self.network.is_open(source, target):
-            self.record(f"{source}>{target} {digest(raw).hex()}")
-            node.peer_said(source, decode_message(raw))
+    def transmit(self, source: SimulatedNode, peer: int, parcel: Parcel) -> None:
+        """Put bytes on the wire to a validator: to each of its nodes, if there are twins."""
+        for target in self._by_index[peer]:
+            if not self.split or (source.instance, target.instance) not in self.split:
+                self._transmit(source, target, parcel)
+
+    def _transmit(self, source: SimulatedNode, target: SimulatedNode, parcel: Parcel) -> None:
+        connection = self._connections.of(source.instance, target.instance)
+        if not connection.is_up or connection.is_broken:
+            return
+        network, number = self.network, connection.number
+        if source.index in network.deaf:
+            network.fire("deaf")
+            return
+        arrivals = network.deliveries(source.index, target.index, len(parcel.raw), self.now_us)
+        if not arrivals and network.streams:
+            self._break(source, target, connection)
+        for at_us in arrivals:
+            self.call(at_us - self.now_us, self._deliver, source, target, number, parcel)
+
+    def _deliver(self, source: SimulatedNode, target: SimulatedNode, number: int, parcel: Parcel) -> None:
+        connection = self._connections.of(source.instance, target.instance)
+        if not connection.is_up or connection.number != number or connection.is_broken:
+            return
+        if not self.network.is_open(source.index, target.index):
+            if self.network.streams:
+                self._break(source, target, connection)
+            return
+        if target.index in self.network.deaf:
+            self.network.fire("deaf")
+            return
+        self._audit.add(self.now_us, _DELIVERED, source.instance, target.instance, parcel.tag)
+        if self.on_delivery is not None:
+            self.on_delivery(source.instance, target.instance, parcel)
+        target.receive(source.index, parcel)
+
+    # -- connections ----------------------------------------------------------------------------------
+
+    def connect_all(self, node: SimulatedNode) -> None:
+        """A process has started: it dials everybody, and they dial it."""
+        self._audit.add(self.now_us, _STARTED, node.instance, node.incarnation)
+        for other in self.everyone:
+            if other.index != node.index:
+                self._dial(node, other)
+
+    def _dial(self, a: SimulatedNode, b: SimulatedNode) -> None:
+        """One attempt; when it fails, and both want it, another follows."""
+        connection = self._connections.of(a.instance, b.instance)
+        if connection.is_up or not (a.is_up and b.is_up):
+            return
+        network = self.network
+        if network.streams and not (network.is_open(a.index, b.index) and network.is_open(b.index, a.index)):
+            self.call(self._connections.next_dial_us(connection), self._dial, a, b)
+            return
+        connection.number += 1
+        connection.is_up, connection.is_broken = True, False
+        connection.retry_us = RETRY_US_MIN
+        network.begin_stream(a.index, b.index)
+        a.connected(b.index)
+        b.connected(a.index)
+
+    def disconnect_all(self, node: SimulatedNode) -> None:
+        """A process has ended: the others are told at once by its kernel."""
+        self._audit.add(self.now_us, _ENDED, node.instance, node.incarnation)
+        for other in self.everyone:
+            connection = self._connections.of(node.instance, other.instance)
+            if other is not node and connection.is_up:
+                connection.is_up = False
+                other.lost(node.index)
+
+    def drop(self, node: SimulatedNode, peer: int) -> None:
+        """`node` closes its connection to a validator; it is dialled again."""
+        for other in self._by_index[peer]:
+            connection = self._connections.of(node.instance, other.instance)
+            if connection.is_up:
+                self.network.fire("dropped")
+                self._hang_up(node, other, connection.number)
+
+    def _break(self, a: SimulatedNode, b: SimulatedNode, connection: Connection) -> None:
+        """A stream lost something: nothing later arrives, and both ends notice after a while."""
+        connection.is_broken = True
+        self.network.fire("reset")
+        self.call(self._connections.notice_us(), self._hang_up, a, b, connection.number)
+
+    def _hang_up(self, a: SimulatedNode, b: SimulatedNode, number: int) -> None:
+        connection = self._connections.of(a.instance, b.instance)
+        if not connection.is_up or connection.number != number:
+            return
+        connection.is_up = False
+        a.lost(b.index)
+        b.lost(a.index)
+        self.call(self._connections.next_dial_us(connection), self._dial, a, b)
+
+    # -- what nodes tell --------------------------------------------------------------------------------
+
+    def crash_now(self, node: SimulatedNode) -> None:
+        """A crash planned for the middle of a step."""
+        node.crash(Survival.SUBSET)
+
+    def stopped(self, node: SimulatedNode, error: Exception) -> None:
+        """A process ended by itself."""
+        self.on_stopped(node, str(error), error)
+
+    def halted(self, node: SimulatedNode, text: str) -> None:
+        """A replica takes no further part."""
+        node.history.stopped = text
+        self.on_stopped(node, text, None)
+
+    def committed(self, node: SimulatedNode, final: FinalBlock) -> None:
+        """A node made a block final."""
+        self._audit.add(self.now_us, _FINAL, node.instance, final.height, final.state_root)
+        self.on_final(node, final)
+
+    def saw_block(self, stored: StoredBlock) -> None:
+        """Keep every block that somebody executed."""
+        digest = stored.block.digest
+        if digest not in self.history.blocks:
+            self.history.blocks[digest] = encode(stored.to_wire())
+
+    def saw_evidence(self, node: SimulatedNode, signer: int, view: int, raw: bytes) -> None:
+        """An equivocation was recorded."""
+        self.history.evidence.append(SeenEvidence(node.index, self.now_us, signer, view, raw))
+
+    def replied(self, node: SimulatedNode, client: int, message: ClientReply) -> None:
+        """A node answers a client."""
+        if self.on_reply is None:
+            node.replies.append((client, message))
+        else:
+            self.on_reply(node, client, message)
+
+    def noted(self, node: SimulatedNode, note: Note) -> None:
+        """A line for the operator."""
+        self.on_note(node, note)

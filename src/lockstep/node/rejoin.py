@@ -1,0 +1,38 @@
+"""When a validator whose record of its own votes is lost may vote again.
+
+Upon a start from a home that was made anew: sign nothing. Upon pings from other validators with a quorum of the stake,
+each claiming a view that the certificates held here already prove: let w be the view reached; sign only in views
+above w + 1.
+
+Why that is enough: to vote in its last view v, the lost home held a certificate of view v - 1, so a quorum voted in
+v - 1. Any quorum of the others contains an honest one of those, and an honest validator never pings with a view below
+one that it voted in. So w is at least v - 1. A liar can claim a view that nothing proves, and is then not counted; it
+cannot make the others' claims lower.
+"""
+
+from typing import Final
+
+from lockstep.wire.validators import ValidatorSet
+
+MUTED: Final = 1 << 62
+"""`mute_through_view` until it is known."""
+
+
+class Rejoin:
+    """Who of the others has said where it is."""
+
+    def __init__(self, validators: ValidatorSet, index: int, is_muted: bool) -> None:
+        self._validators = validators
+        self._index = index
+        self._heard: dict[int, None] = {}
+        self.is_muted = is_muted
+
+    def heard(self, peer: int, claimed_view: int, proven_view: int) -> int | None:
+        """A ping. Returns the view above which votes may be signed, once, when that becomes known."""
+        if not self.is_muted or claimed_view > proven_view or peer == self._index:
+            return None
+        self._heard[peer] = None
+        if not self._validators.is_quorum(sum(self._validators.stakes[v] for v in self._heard)):
+            return None
+        self.is_muted = False
+        return proven_view + 1

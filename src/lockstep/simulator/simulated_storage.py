@@ -1,0 +1,199 @@
+"""What a simulated node has on its disk, and the storage thread's work on it: the production log, with group commit.
+
+While one sync runs, what comes meanwhile gathers; then it is written in one go and synced once. A commit finds its
+block's place in the log; a checkpoint is written when everything before it is durable. All as in `runtime.storage`.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from lockstep.base.errors import StorageFailed
+from lockstep.ledger.changes import Checkpoint as State
+from lockstep.log.log import Log, open_log
+from lockstep.log.reader import LogReader
+from lockstep.node.effects import Checkpoint, Commit, Effect, Persist
+from lockstep.node.places import Places
+from lockstep.node.record import Record, decode_record, encode_record
+from lockstep.simulator.disk import Disk
+from lockstep.simulator.history import Durable, Loss, NodeHistory
+from lockstep.simulator.simulated_store import BlockPlace, FatePlace, Meta, SimulatedStore
+from lockstep.wire.block import decode_header
+from lockstep.wire.certificate import Finalization
+from lockstep.wire.message import BLOCKS_PER_CHAIN_MAX, CHAIN_BYTES_MAX, Chain, ChainBlock
+
+if TYPE_CHECKING:
+    from lockstep.simulator.world import World
+
+CHECKPOINT_US: Final = 3_000
+_blocks = msgspec.msgpack.Decoder(ChainBlock)
+Released = Callable[[list[Effect]], None]
+Piece = Persist | Commit | tuple[Checkpoint, State]
+
+
+class SimulatedStorage:
+    """One process's use of a disk. `Released` gets what waited for a sync; `failed` hears why the node must stop."""
+
+    def __init__(
+        self,
+        world: "World",
+        disk: Disk,
+        store: SimulatedStore,
+        history: NodeHistory,
+        released: Released,
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._world = world
+        self._disk = disk
+        self._store = store
+        self._history = history
+        self._released = released
+        self._failed = failed
+        self._queue: deque[Piece] = deque()
+        self._is_busy = False
+        self._is_closed = False
+        self._written: list[Durable] = []
+        """Not synced yet."""
+        self.places = Places()
+        self.log: Log
+        self._reader = LogReader(disk)
+
+    def open(self) -> list[Record]:
+        """Read the log; returns its records. Raises `StorageFailed`."""
+        records: list[Record] = []
+        found: list[tuple[int, bytes]] = []
+
+        def visit(position: int, payload: bytes) -> None:
+            record = decode_record(payload)
+            self.places.note(record, position)
+            records.append(record)
+            found.append((position, payload))
+
+        meta = self._store.meta
+        start = None if meta is None else meta.log_position
+        self.log = open_log(self._disk, start, visit, self._world.segment_bytes)
+        self._note_durable(start, found)
+        return records
+
+    def close(self) -> None:
+        """The process is gone: nothing more comes back."""
+        self._is_closed = True
+
+    @property
+    def waiting(self) -> int:
+        """Pieces in the queue."""
+        return len(self._queue)
+
+    def _note_durable(self, start: int | None, found: list[tuple[int, bytes]]) -> None:
+        """Compare with what was durable before, and note what only now is."""
+        history, now = self._history, self._world.now_us
+        known = history.durable
+        kept = sum(1 for d in known if d.position < (start or 0)) + sum(
+            1 for d, (position, payload) in zip(
+                (d for d in known if d.position >= (start or 0)), found, strict=False
+            ) if d.position == position and d.record == payload
+        )  # fmt: skip
+        if history.starts > 1:
+            history.losses.append(Loss(now, "restart", kept, len(known)))
+        del known[kept:]
+        first = kept - sum(1 for d in known if d.position < (start or 0))
+        known.extend(Durable(now, payload, position) for position, payload in found[first:])
+
+    # -- writing ----------------------------------------------------------------------------------------
+
+    def put(self, piece: Piece) -> None:
+        """Take a piece of work, in order."""
+        self._queue.append(piece)
+        if not self._is_busy:
+            self._is_busy = True
+            self._world.call(0, self._begin)
+
+    def _begin(self) -> None:
+        """Write everything that waits, then sync it if anybody waits for that."""
+        if self._is_closed:
+            return
+        batch = list(self._queue)
+        self._queue.clear()
+        writes = [piece for piece in batch if isinstance(piece, Persist)]
+        records = [record for write in writes for record in write.records]
+        encoded = [encode_record(record) for record in records]
+        try:
+            positions = self.log.append(encoded)
+        except StorageFailed as error:
+            self._failed(error)
+            return
+        for record, position in zip(records, positions, strict=True):
+            self.places.note(record, position)
+        self._written.extend(Durable(0, raw, position) for raw, position in zip(encoded, positions, strict=True))
+        is_synced = any(write.then for write in writes) or any(isinstance(piece, tuple) for piece in batch)
+        delay_us = self._world.sync_us() if is_synced else 50
+        self._world.call(delay_us, self._finish, batch, is_synced)
+
+    def _finish(self, batch: list[Piece], is_synced: bool) -> None:
+        if self._is_closed:
+            return
+        if is_synced:
+            try:
+                self.log.sync()
+            except StorageFailed as error:
+                self._failed(error)
+                return
+            now = self._world.now_us
+            self._history.durable.extend(Durable(now, d.record, d.position) for d in self._written)
+            self._written.clear()
+        then = [effect for piece in batch if isinstance(piece, Persist) for effect in piece.then]
+        for piece in batch:
+            if isinstance(piece, Commit):
+                self._commit(piece)
+            elif isinstance(piece, tuple):
+                self._checkpoint(*piece)
+        self._is_busy = bool(self._queue)
+        if self._queue:
+            self._world.call(0, self._begin)
+        if then:
+            self._released(then)
+
+    def _commit(self, commit: Commit) -> None:
+        block, finalization = self.places.final(commit.block, commit.height)
+        self._store.fresh_blocks[commit.height] = BlockPlace(block, finalization)
+        for digest, place, first, events in commit.fates:
+            self._store.fresh_fates[digest] = FatePlace(commit.height, place, first, events)
+
+    def _checkpoint(self, effect: Checkpoint, state: State) -> None:
+        position = self.places.start_after(decode_header(effect.header).view)
+        meta = Meta(effect.height, effect.header, state.manifest, position)
+
+        def write() -> None:
+            if not self._is_closed:
+                self._store.write(meta, state)
+
+        self._world.call(CHECKPOINT_US, write)
+
+    # -- reading ----------------------------------------------------------------------------------------
+
+    def chain(self, from_height: int, final_height: int) -> Chain:
+        """Old blocks, out of the log; raises `StorageFailed`."""
+        blocks: list[ChainBlock] = []
+        certificate = size = 0
+        last = min(final_height, from_height + BLOCKS_PER_CHAIN_MAX - 1)
+        for height in range(from_height, last + 1):
+            place = self._store.block(height)
+            if place is None:
+                break
+            raw = self._reader.read(place.block)
+            size += len(raw)
+            if blocks and size > CHAIN_BYTES_MAX:
+                break
+            blocks.append(_blocks.decode(memoryview(raw)[1:]))
+            certificate = place.certificate or certificate
+        return Chain(tuple(blocks), self._finalization(certificate))
+
+    def _finalization(self, position: int) -> Finalization | None:
+        if not position:
+            return None
+        record = decode_record(self._reader.read(position))
+        if not isinstance(record, Finalization):
+            raise StorageFailed(f"the index says that a finalization is at position {position} of the log; it is not")
+        return record
