@@ -149,9 +149,9 @@ def test_three_of_four_disks_are_a_quorum_and_two_are_not() -> None:
 def test_durable_records_that_are_gone() -> None:
     history = made_history()
     node = history.nodes[0]
-    node.losses.append(Loss(final_at(2), "crash", 6))
+    node.losses.append(Loss(final_at(2), "crash", 6, 6))
     assert durability.check(history) == []
-    node.losses.append(Loss(final_at(3), "crash", 8))
+    node.losses.append(Loss(final_at(3), "crash", 8, 9))
     assert "lost 1 durable records in a crash" in one_text(durability.check(history))
 
 
@@ -191,6 +191,15 @@ def test_finality_with_unequal_roots() -> None:
     other = replace(final, state_root=bytes(32))
     change_final(history, 0, 1, certificate=certificate_of([0, 1, 2], other))
     assert "with other roots than were certified" in one_text(roots.check(history))
+
+
+def test_a_state_root_that_is_not_the_hash_of_the_state() -> None:
+    history = made_history()
+    change_row(history.nodes[2], schema.ORDERS, 0, "client_id", 1)
+    assert one_text(roots.check(history)) == f"validator 2: its tables do not hash to the state root of height {BLOCKS}"
+    history = made_history()
+    history.nodes[2].tables_at_end[schema.ORDERS] += bytes(64)
+    assert len(roots.check(history)) == 1
 
 
 # -- certificates -------------------------------------------------------------------------------------
@@ -285,6 +294,16 @@ def test_an_answer_with_another_place_or_outcome() -> None:
     history = made_history()
     history.acknowledged[5] = replace(history.acknowledged[5], outcomes=b"")
     assert "outcome" in one_text(acknowledged.check(history))
+
+
+def test_an_answer_before_the_block_was_final() -> None:
+    history = made_history()
+    answer = history.acknowledged[6]
+    history.acknowledged[6] = replace(answer, answered_us=history.nodes[answer.node].finals[answer.height].at_us - 1)
+    assert "was not final there" in one_text(acknowledged.check(history))
+    history = made_history()
+    del history.nodes[0].finals[BLOCKS]
+    assert "was not final there" in acknowledged.check(history)[0].text
 
 
 def test_order_against_real_time() -> None:

@@ -34,8 +34,11 @@ def check(history: History) -> list[Violation]:
             found.append(Violation(NAME, f"bundle {digest.hex()[:16]} is in the chain {len(at)} times: {at}"))
         if digest not in history.bundles:
             found.append(Violation(NAME, f"bundle {digest.hex()[:16]} at {at[0]} was made by no client"))
+    committed = {(node.index, final.height): final.at_us for node in history.nodes for final in node.finals.values()}
     for answer in history.acknowledged:
         problem = _problem(answer, places.get(answer.bundle), outcomes.get(answer.bundle))
+        if not problem and answer.answered_us < committed.get((answer.node, answer.height), answer.answered_us + 1):
+            problem = f"height {answer.height} was not final there when it answered"
         if problem:
             text = f"bundle {answer.bundle.hex()[:16]}, answered by validator {answer.node}: {problem}"
             found.append(Violation(NAME, text, answer.answered_us))

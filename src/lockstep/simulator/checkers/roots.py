@@ -1,9 +1,15 @@
 """Equal states: the same block gives the same state root and event root at every honest node, before and after
-restarts, and what was signed and certified is what was computed."""
+restarts; what was signed and certified is what was computed; and the state root is the hash of the state: at the end
+every table is hashed whole, and the manifest written anew."""
+
+import json
+
+import numpy as np
 
 from lockstep.simulator.checkers.reading import FINALIZE, SignedVote, certificate, digest, is_vote_record
 from lockstep.simulator.checkers.reading import record as read
 from lockstep.simulator.history import Final, History, NodeHistory, Violation
+from lockstep.venue.schema import ROWS
 
 NAME = "roots"
 
@@ -39,6 +45,7 @@ def check(history: History) -> list[Violation]:
             Violation(NAME, f"validator {node.index} committed height {final.height} again, otherwise", final.at_us)
             for final in node.recommits
         ]
+        found += _check_tables(node)
     return found
 
 
@@ -54,6 +61,39 @@ def _check_final(node: NodeHistory, final: Final) -> list[Violation]:
             text = f"validator {node.index} committed height {final.height} with other roots than were certified"
             found.append(Violation(NAME, text, final.at_us))
     return found
+
+
+def _check_tables(node: NodeHistory) -> list[Violation]:
+    """The BLAKE3 hash of the manifest of the tables at the end is the state root of the last block."""
+    final = node.finals.get(node.final_height_at_end)
+    if not node.tables_at_end or final is None or manifest_root(node) == final.state_root:
+        return []
+    text = f"validator {node.index}: its tables do not hash to the state root of height {final.height}"
+    return [Violation(NAME, text, final.at_us)]
+
+
+def manifest_root(node: NodeHistory) -> bytes:
+    """The root as the manifest's description says: names, layouts, row counts, hashes, canonical JSON."""
+    tables = []
+    for number, (name, dtype) in enumerate(ROWS):
+        used = node.tables_at_end[number]
+        tables.append({
+            "name": name, "layout": _layout(dtype), "row_bytes": dtype.itemsize, "rows": len(used) // dtype.itemsize,
+            "blake3": digest(used).hex(),
+        })  # fmt: skip
+    text = json.dumps({"format": "lockstep-state-1", "tables": tables}, separators=(",", ":"))
+    return digest(text.encode())
+
+
+def _layout(dtype: "np.dtype[np.void]") -> str:
+    """`name:type@offset` of each field; an array field adds its shape."""
+    parts, fields = [], dtype.fields
+    assert fields is not None
+    for name in dtype.names or ():
+        field, offset = fields[name][:2]
+        base, shape = field.subdtype if field.subdtype else (field, ())
+        parts.append(f"{name}:{base.str}{list(shape) if shape else ''}@{offset}".replace(" ", ""))
+    return ",".join(parts)
 
 
 def _short(roots: tuple[bytes, bytes]) -> str:
