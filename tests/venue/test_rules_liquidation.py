@@ -35,7 +35,9 @@ def test_an_account_fails_below_its_maintenance_margin() -> None:
 def test_equity_equal_to_the_requirement_is_enough(balance: int, fails: bool) -> None:
     d = leveraged(balance=balance)  # at 900: a loss of 1,000,000, a requirement of 450,000
     d.buy(CAROL, 890, 100)
-    assert lines(d.tick(900, 1000)) == ([SOLD.format(890)] if fails else [])
+    d.sell(ALICE, 1100, 1)
+    events = d.tick(900, 1000)
+    assert lines(events) == (["ALICE CANCELLED 1@1100 LIQUIDATION", SOLD.format(890)] if fails else [])
 
 
 @pytest.mark.parametrize(("balance", "fails"), [(15_286, False), (15_285, True)])

