@@ -65,5 +65,9 @@ BENCHES: dict[str, Bench] = {
         f"{_HERE}.cold_start", "cold_start", "devnet to its first final block, kernels cached", Bar(5, "lower"),
         {"uncached": Bar(60, "lower")},
     ),
+    "light-client": Bench(
+        f"{_HERE}.light_client", "light_client", "head trusted after 10,000 missed blocks", Bar(50, "lower"),
+        {"certificates": Bar(2, "lower")},
+    ),
 }  # fmt: skip
 """By name, in the order in which `make bench` runs them."""
