@@ -19,6 +19,7 @@ from lockstep.node import effects as effect_
 from lockstep.node.effects import Effect
 from lockstep.node.events import ClientAsked, Event, Executed, PeerConnected, PeerLost, PeerSaid, Tick
 from lockstep.node.executor import Executor
+from lockstep.node.prover import prove
 from lockstep.node.recovery import Restored
 from lockstep.node.replica import Identity, Replica
 from lockstep.node.restore import directory_of, observed_of
@@ -100,6 +101,8 @@ class SimulatedNode:
             effect_.Reply: self._reply,
             effect_.ServeChain: self._serve_chain,
             effect_.ServeFate: self._serve_fate,
+            effect_.ServeProof: lambda _: None,  # old finalizations and outcomes: no client in here asks for those
+            effect_.Prove: self._prove,
             effect_.DropPeer: lambda e: self.world.drop(self, e.peer),
             effect_.Note: self._note,
             effect_.Halt: lambda e: self.world.halted(self, e.text),
@@ -343,6 +346,11 @@ class SimulatedNode:
         self._free_us = max(self._free_us, world.now_us) + cost_us
         answer = Executed(block.digest, execution)
         world.call(self._free_us - world.now_us, self._later, self.incarnation, self.take, answer)
+
+    def _prove(self, effect: effect_.Prove) -> None:
+        world = self.world
+        answer = prove(self.executor, effect.question)
+        world.call(max(0, self._free_us - world.now_us), self._later, self.incarnation, self.take, answer)
 
     def _commit(self, effect: effect_.Commit) -> None:
         self.executor.commit(effect.block)
