@@ -191,6 +191,22 @@ def test_lies_are_refused_by_who_checks() -> None:
         assert behaviour.outgoing(node, 0, message) != [message]
 
 
+def test_impersonation_is_found_out_by_signatures_only() -> None:
+    node, behaviour = Fake(), BEHAVIOURS["impersonate"]()
+    said = [message for _ in range(20) for message in behaviour.outgoing(node, 0, finalize())]
+    votes = [message for message in said if isinstance(message, Finalize)]
+    assert {vote.signer for vote in votes} == {ME, 2, 3}, "not the one that it speaks to"
+    for vote in votes:
+        if vote.signer != ME:
+            with pytest.raises(Refused, match="bad-signature"):
+                verify_vote(vote, VALIDATORS)
+    certificates = [message for message in said if isinstance(message, Nullification | Finalization)]
+    assert {type(certificate) for certificate in certificates} == {Nullification, Finalization}
+    for certificate in certificates:
+        with pytest.raises(Refused, match="signature in the certificate is not valid"):
+            verify_certificate(certificate, VALIDATORS)
+
+
 def test_garbage_is_bytes_now_and_then() -> None:
     node, behaviour = Fake(), BEHAVIOURS["garbage"]()
     sent = [behaviour.outgoing(node, 0, finalize())[0] for _ in range(200)]

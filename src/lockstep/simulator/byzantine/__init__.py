@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from lockstep.simulator.behaviour import Behaviour
 from lockstep.simulator.byzantine.equivocate import Equivocate
+from lockstep.simulator.byzantine.impersonate import Impersonate
 from lockstep.simulator.byzantine.lie import Lie
 from lockstep.simulator.byzantine.mutate import Mutate
 from lockstep.simulator.byzantine.noise import Garbage, Replay, Spam
@@ -18,7 +19,8 @@ from lockstep.simulator.byzantine.withhold import WithholdBodies, WithholdVotes
 BEHAVIOURS: dict[str, Callable[[], Behaviour]] = {
     behaviour.name: behaviour
     for behaviour in (
-        Equivocate, WithholdVotes, WithholdBodies, InvalidBlocks, LateBlocks, Lie, Garbage, Replay, Spam, Mutate,
+        Equivocate, WithholdVotes, WithholdBodies, InvalidBlocks, LateBlocks, Lie, Impersonate, Garbage, Replay, Spam,
+        Mutate,
     )
 }  # fmt: skip
 """By name."""
