@@ -53,6 +53,12 @@ class Executor:
         self._levels.append(_Level(header.digest, header.height))
         return execution
 
+    def drop_speculation(self) -> None:
+        """Back to the committed state."""
+        while len(self._levels) > 1:
+            self.venue.rollback()
+            self._levels.pop()
+
     def commit(self, block: bytes) -> None:
         """Make the oldest executed block final."""
         if len(self._levels) < 2 or self._levels[1].block != block:

@@ -35,8 +35,8 @@ class _File:
     is_named: bool = False
     """Whether the file's name is durable."""
 
-    def copy(self) -> "_File":
-        return _File(bytearray(self.platter), bytearray(self.cache), self.synced, self.is_named)
+    def on_platter(self) -> "_File":
+        return _File(bytearray(self.platter), bytearray(self.platter), len(self.platter), True)
 
 
 class Disk:
@@ -152,23 +152,23 @@ class Disk:
         for file in self._files.values():
             self._keep_some(file, survival)
 
-    def copy(self) -> dict[str, _File]:
-        """The platter as it is now, for `swap`."""
-        return {
-            name: _File(bytearray(file.platter), bytearray(file.platter), len(file.platter), True)
-            for name, file in self._files.items()
-            if file.is_named
-        }
-
-    def swap(self, older: dict[str, _File]) -> None:
-        """The disk is replaced by an older copy of itself."""
-        self._handles.clear()
-        self._files = {name: file.copy() for name, file in older.items()}
+    def copy(self) -> "Disk":
+        """The platter as it is now: a disk that may replace this one later."""
+        other = Disk(self._random, self.where)
+        other._files = {name: file.on_platter() for name, file in self._files.items() if file.is_named}
+        return other
 
     def erase(self) -> None:
         """A new, empty disk."""
         self._handles.clear()
         self._files = {}
+
+    def lose_name(self) -> bool:
+        """The newest of several files is gone, though its name was synced; False when there is only one."""
+        if len(self._files) < 2:
+            return False
+        del self._files[max(self._files)]
+        return True
 
     def rot(self) -> bool:
         """Flip a bit of what is durable; False when there is nothing."""

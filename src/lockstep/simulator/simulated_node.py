@@ -54,6 +54,12 @@ class Home:
     is_rebuilt: bool = False
     """Made anew for a validator that has voted before: its record of own votes is not complete."""
 
+    def rebuild(self) -> None:
+        """Everything is lost, but the key."""
+        self.disk.erase()
+        self.store = SimulatedStore()
+        self.is_rebuilt = True
+
 
 class SimulatedNode:
     """A validator's process, or the lack of one."""
@@ -85,6 +91,8 @@ class SimulatedNode:
         self.incarnation = 0
         self.crash_after_effects = -1
         """The process dies after so many more effects; -1: it doesn't."""
+        self.sync_extra_us = 0
+        """A disk that is slow at present."""
         self.history = NodeHistory(index)
         self.finals: dict[int, tuple[bytes, bytes]] = {}
         """Height → (block digest, state root) of every block that this node ever committed."""
@@ -146,7 +154,7 @@ class SimulatedNode:
             if self.incarnation == incarnation:
                 self._fail(error)
 
-        self.storage = SimulatedStorage(self.world, home.disk, home.store, self.history, released, failed)
+        self.storage = SimulatedStorage(self, home.disk, home.store, released, failed)
         records = self.storage.open()
         self._certificates = {record.block: record for record in records if isinstance(record, Finalization)}
         meta = home.store.meta
@@ -205,6 +213,10 @@ class SimulatedNode:
     def next_sequence(self, account: int) -> int:
         """The account's next sequence, as of this node's final state."""
         return self._directory.next_sequence(account)
+
+    def queues(self) -> dict[str, int]:
+        """How much every table that could grow holds now."""
+        return {**self.replica.queues(), "storage": self.storage.waiting, "events": len(self._events)}
 
     # -- events ---------------------------------------------------------------------------------------
 

@@ -18,14 +18,14 @@ from lockstep.node.effects import Checkpoint, Commit, Effect, Persist
 from lockstep.node.places import Places
 from lockstep.node.record import Record, decode_record, encode_record
 from lockstep.simulator.disk import Disk
-from lockstep.simulator.history import Durable, Loss, NodeHistory
+from lockstep.simulator.history import Durable, Loss
 from lockstep.simulator.simulated_store import BlockPlace, FatePlace, Meta, SimulatedStore
 from lockstep.wire.block import decode_header
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.message import BLOCKS_PER_CHAIN_MAX, CHAIN_BYTES_MAX, Chain, ChainBlock
 
 if TYPE_CHECKING:
-    from lockstep.simulator.world import World
+    from lockstep.simulator.simulated_node import SimulatedNode
 
 CHECKPOINT_US: Final = 3_000
 _blocks = msgspec.msgpack.Decoder(ChainBlock)
@@ -38,17 +38,17 @@ class SimulatedStorage:
 
     def __init__(
         self,
-        world: "World",
+        node: "SimulatedNode",
         disk: Disk,
         store: SimulatedStore,
-        history: NodeHistory,
         released: Released,
         failed: Callable[[Exception], None],
     ) -> None:
-        self._world = world
+        self._node = node
+        self._world = node.world
         self._disk = disk
         self._store = store
-        self._history = history
+        self._history = node.history
         self._released = released
         self._failed = failed
         self._queue: deque[Piece] = deque()
@@ -128,7 +128,7 @@ class SimulatedStorage:
             self.places.note(record, position)
         self._written.extend(Durable(0, raw, position) for raw, position in zip(encoded, positions, strict=True))
         is_synced = any(write.then for write in writes) or any(isinstance(piece, tuple) for piece in batch)
-        delay_us = self._world.sync_us() if is_synced else 50
+        delay_us = self._world.sync_us() + self._node.sync_extra_us if is_synced else 50
         self._world.call(delay_us, self._finish, batch, is_synced)
 
     def _finish(self, batch: list[Piece], is_synced: bool) -> None:

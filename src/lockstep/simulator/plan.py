@@ -1,0 +1,171 @@
+"""What is to happen in a run, drawn from the seed before it begins: the network, the load, and a schedule of faults.
+
+Each seed draws its own subset of fault kinds and its own rates (swarm testing: Groce et al., "Swarm Testing", 2012):
+runs in which everything goes wrong all the time rarely get anywhere interesting.
+
+Up to f by stake may be faulty for good: Byzantine, or with a disk that lies, or rebuilt from nothing. The other
+validators crash, pause, lose power, are cut off, have slow or full disks and wrong clocks, but remember what they
+made durable.
+"""
+
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Final
+
+from lockstep.simulator.byzantine import BEHAVIOURS
+from lockstep.simulator.chance import chance, stream
+from lockstep.simulator.fault import KINDS, LYING, Fault
+
+PROFILES: Final = ("swarm", "wan", "lan", "byzantine", "disk")
+SECOND: Final = 1_000_000
+_TABLES: Final = {"swarm": ("lan", "lan", "aws", "cities"), "wan": ("aws", "cities"), "lan": ("lan",),
+                  "byzantine": ("lan", "lan", "aws"), "disk": ("lan",)}  # fmt: skip
+_DELTA_MS: Final = {"lan": 50, "aws": 250, "cities": 400}
+TWINS: Final = "twins"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run. All of it follows from (seed, profile, validators, seconds); `--shrink` leaves out faults."""
+
+    seed: int
+    profile: str
+    stakes: tuple[int, ...]
+    seconds: int
+    table: str
+    delta_ms: int
+    idle_block_ms: int
+    streams: bool
+    bytes_per_second: int
+    sync_us: tuple[int, int]
+    segment_bytes: int
+    checkpoint_interval: int
+    clock_offsets_us: tuple[int, ...]
+    clock_drifts_ppm: tuple[int, ...]
+    traders: int
+    pause_us: tuple[int, int]
+    """Between a client's bundles."""
+    behaviours: dict[int, str] = field(default_factory=dict)
+    """Byzantine validators → behaviour, or `twins`."""
+    faulty: tuple[int, ...] = ()
+    """Whose word does not count: Byzantine, lying disks, rebuilt."""
+    left_out: tuple[int, ...] = ()
+    """Honest validators that are not healed for the liveness phase."""
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def validators(self) -> int:
+        """How many there are."""
+        return len(self.stakes)
+
+    @property
+    def is_beyond_third(self) -> bool:
+        """Whether more may be faulty than safety stands."""
+        return 3 * sum(self.stakes[v] for v in self.faulty) >= sum(self.stakes)
+
+    @property
+    def healed(self) -> tuple[int, ...]:
+        """Who must converge in the liveness phase."""
+        return tuple(v for v in range(self.validators) if v not in self.faulty and v not in self.left_out)
+
+    def without(self, numbers: frozenset[int]) -> "Plan":
+        """The same without these faults (by place in `faults`)."""
+        return replace(self, faults=tuple(f for i, f in enumerate(self.faults) if i not in numbers))
+
+
+def draw_plan(seed: int, profile: str, validators: int, seconds: int) -> Plan:
+    """The plan of a seed."""
+    random = stream(seed, f"plan {profile}")
+    stakes = (1,) * validators
+    if chance(random, 1, 4):
+        stakes = tuple(random.choice((1, 1, 2, 3)) for _ in range(validators))
+    table = random.choice(_TABLES[profile])
+    beyond = profile == "byzantine" and chance(random, 1, 8)
+    faulty = _draw_faulty(random, stakes, beyond)
+    byzantine = _draw_byzantine(random, profile, faulty, beyond)
+    delta_ms = _DELTA_MS[table]
+    return Plan(
+        seed=seed,
+        profile=profile,
+        stakes=stakes,
+        seconds=seconds,
+        table=table,
+        delta_ms=delta_ms,
+        idle_block_ms=random.choice((delta_ms // 2, delta_ms)),
+        streams=chance(random, 1, 2),
+        bytes_per_second=random.choice((0, 0, 1_000_000, 10_000_000)),
+        sync_us=random.choice(((100, 400), (300, 3_000), (2_000, 20_000))),
+        segment_bytes=random.choice((1 << 14, 1 << 16, 1 << 20)),
+        checkpoint_interval=random.choice((8, 32, 128)),
+        clock_offsets_us=tuple(random.randint(-40_000, 40_000) for _ in stakes),
+        clock_drifts_ppm=tuple(random.randint(-200, 200) for _ in stakes),
+        traders=random.choice((4, 8, 16)),
+        pause_us=random.choice(((10_000, 200_000), (100_000, 1_000_000))),
+        behaviours=byzantine,
+        faulty=faulty,
+        left_out=_draw_left_out(random, stakes, faulty),
+        faults=_draw_faults(random, profile, stakes, seconds * SECOND, faulty, byzantine),
+    )
+
+
+def _draw_faulty(random: Random, stakes: tuple[int, ...], beyond: bool) -> tuple[int, ...]:
+    """Less than a third of the stake; or, beyond it, at least a third and less than two."""
+    order = list(range(len(stakes)))
+    random.shuffle(order)
+    total, most = sum(stakes), random.randrange(len(stakes))
+    chosen: list[int] = []
+    for validator in order:
+        before = sum(stakes[v] for v in chosen)
+        after = before + stakes[validator]
+        wanted = 3 * before < total and 3 * after < 2 * total if beyond else 3 * after < total and len(chosen) < most
+        if wanted:
+            chosen.append(validator)
+    return tuple(sorted(chosen))
+
+
+def _draw_byzantine(random: Random, profile: str, faulty: tuple[int, ...], beyond: bool) -> dict[int, str]:
+    if profile not in ("byzantine", "swarm"):
+        return {}
+    share = 4 if beyond or profile == "byzantine" else 2
+    names = ("equivocate", TWINS) if beyond else (*BEHAVIOURS, TWINS)
+    return {v: random.choice(names) for v in faulty if chance(random, share, 4)}
+
+
+def _draw_left_out(random: Random, stakes: tuple[int, ...], faulty: tuple[int, ...]) -> tuple[int, ...]:
+    """Honest ones that stay as broken as they are, as long as the rest is a quorum."""
+    order = [v for v in range(len(stakes)) if v not in faulty]
+    random.shuffle(order)
+    out: list[int] = []
+    for validator in order[: random.randrange(len(order))]:
+        away = sum(stakes[v] for v in (*faulty, *out, validator))
+        if 3 * (sum(stakes) - away) > 2 * sum(stakes):
+            out.append(validator)
+    return tuple(sorted(out))
+
+
+def _draw_faults(
+    random: Random,
+    profile: str,
+    stakes: tuple[int, ...],
+    end_us: int,
+    faulty: tuple[int, ...],
+    byzantine: dict[int, str],
+) -> tuple[Fault, ...]:
+    """A subset of the kinds that the profile knows, each with its own rate."""
+    names = [name for name, kind in KINDS.items() if profile in kind.profiles]
+    chosen = [name for name in names if chance(random, 1, 2)] or [random.choice(names)]
+    liars = [v for v in faulty if v not in byzantine]
+    faults: list[Fault] = []
+    for name in chosen:
+        kind = KINDS[name]
+        count = random.randint(1, max(1, kind.per_minute * end_us // (60 * SECOND)))
+        for _ in range(count):
+            node = random.randrange(len(stakes))
+            if name in LYING:
+                if not liars:
+                    break
+                node = random.choice(liars)
+            length_us = random.randint(*kind.length_us)
+            at_us = random.randint(end_us // 20, max(end_us // 20, end_us - SECOND))
+            faults.append(Fault(at_us, name, node, length_us, random.randrange(1 << 30)))
+    return tuple(sorted(faults, key=lambda f: (f.at_us, f.kind, f.node, f.amount)))
