@@ -78,3 +78,6 @@ class LightChain:
     def now_ms(self) -> int:
         """A moment after the newest header."""
         return self.headers[-1].time_ms + 50
+
+
+KEYS_OF_FOUR = keys_of(1, 4)

@@ -8,20 +8,53 @@ import numpy as np
 
 from lockstep.base.digest import digest
 from lockstep.base.keys import PrivateKey
+from lockstep.sync.light_trust import TrustRoot
 from lockstep.wire.block import Header, Payload, genesis_header
-from lockstep.wire.bundle import seal_bundle
-from lockstep.wire.certificate import finalization, notarization, nullification
+from lockstep.wire.bundle import Bundle, seal_bundle
+from lockstep.wire.certificate import Finalization, finalization, notarization, nullification
 from lockstep.wire.client import seal_price_report
 from lockstep.wire.codec import encode
 from lockstep.wire.command import COMMAND, Kind, Side
 from lockstep.wire.evidence import make_evidence
+from lockstep.wire.light import (
+    AskLight,
+    AskOutcome,
+    AskState,
+    LightReply,
+    OutcomeReply,
+    Piece,
+    Query,
+    ShownRow,
+    StateReply,
+)
 from lockstep.wire.message import Proposal, encode_message
 from lockstep.wire.observation import seal_observation
+from lockstep.wire.validators import ValidatorSet
 from lockstep.wire.vote import sign_finalize, sign_notarize, sign_nullify
 
 PATH = Path(__file__).with_name("wire.json")
 CHAIN = digest(b"lockstep test chain")
 KEYS = [PrivateKey(bytes([i + 1]) * 32) for i in range(4)]
+
+
+def light_vectors(header: Header, final: Finalization, payload: bytes, bundle: Bundle) -> dict[str, bytes]:
+    """What a light client asks and is shown."""
+    raw, keys = header.encode(), b"".join(key.public for key in KEYS)
+    validators = ValidatorSet(CHAIN, tuple(key.public for key in KEYS), (1,) * 4)
+    line = TrustRoot(CHAIN, 4, validators.hash).line()
+    row = ShownRow("accounts", 12, bytes(range(64)), digest(b"sibling"))
+    pieces = (Piece(len(bundle.raw), 0, bundle.raw, b""),), (Piece(64, 0, bytes(64), b""),)
+    return {
+        "ask light": encode(AskLight(1, 4)),
+        "ask state": encode(AskState(2, Query.POSITION, 12, 3)),
+        "ask outcome": encode(AskOutcome(3, bundle.digest)),
+        "light reply": encode(LightReply(1, (raw,), final, keys, (1, 1, 1, 1))),
+        "state reply": encode(StateReply(2, "", raw, final, b"{}", (row,))),
+        "outcome reply": encode(OutcomeReply(3, "", raw, final, payload, *pieces)),
+        "trust line": line.encode(),
+        .line()
+        .encode(),
+    }
 
 
 def vectors() -> dict[str, str]:
@@ -61,6 +94,7 @@ def vectors() -> dict[str, str]:
         "proposal": encode_message(Proposal(header.encode(), payload.encode(), votes[1].signature)),
         "price report": encode(seal_price_report(KEYS[3], CHAIN, 1_700_000_000_789, (50_001, 0, 78))),
     }
+    encodings |= light_vectors(header, finalization(finals[1:], 4), payload.encode(), bundle)
     return {name: value.hex() for name, value in encodings.items()}
 
 
