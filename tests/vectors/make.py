@@ -52,8 +52,6 @@ def light_vectors(header: Header, final: Finalization, payload: bytes, bundle: B
         "state reply": encode(StateReply(2, "", raw, final, b"{}", (row,))),
         "outcome reply": encode(OutcomeReply(3, "", raw, final, payload, *pieces)),
         "trust line": line.encode(),
-        .line()
-        .encode(),
     }
 
 
