@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 from lockstep.base.errors import ConfigurationError, StorageFailed
 from lockstep.cli import Exit, kernels, main
 from lockstep.cli.app import app
-from lockstep.cli.bench import lines
+from lockstep.cli.bench import lines, said
 from lockstep.cli.benches import BENCHES, Bar
 from lockstep.cli.benches.long_log import write_long_log
+from lockstep.cli.conditions import Conditions
 from lockstep.cli.devnet import kill_seconds, verdict
 from lockstep.cli.session import Options, open_network
 from lockstep.cli.target import find_target
@@ -211,3 +212,14 @@ def test_the_stamp_is_left_after_compiling_and_only_then(tmp_path: Path, monkeyp
     kernels.compile_all()
     assert kernels.are_compiled()
     assert len(list(tmp_path.glob("*.compiled"))) == 1, "the stamp of older sources is gone"
+
+
+def test_a_benchmark_says_what_else_went_on() -> None:
+    with Conditions() as conditions:
+        sum(range(3_000_000))
+    found = conditions.found
+    assert len(found["loop_ms"]) == 2 and all(ms > 0 for ms in found["loop_ms"])
+    assert 0 <= found["steal_percent"] <= 100 and 0 <= found["others_percent"] <= 100
+    assert "a fixed loop took 1.0 ms before and 2.0 ms after" in said({"loop_ms": [1.0, 2.0]})
+    quiet = {"loop_ms": [1.0, 1.0], "steal_percent": 3.5, "others_percent": 0.0}
+    assert said(quiet).startswith("3.5 % of the processors' time was taken by the host and 0.0 % by other")

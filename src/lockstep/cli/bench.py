@@ -13,6 +13,7 @@ from rich.table import Table
 
 from lockstep.base.errors import ConfigurationError
 from lockstep.cli.benches import BENCHES, Bar, Bench
+from lockstep.cli.conditions import Conditions
 
 
 def bench(
@@ -30,12 +31,15 @@ def bench(
     results: dict[str, Any] = {}
     for name in chosen:
         sys.stderr.write(f"{name}: {BENCHES[name].what}\n")
-        results[name] = BENCHES[name].run()
+        with Conditions() as conditions:
+            results[name] = BENCHES[name].run()
+        results[name]["detail"]["conditions"] = conditions.found
     if json_:
         print(json.dumps(results))
     else:
         Console().print(table(results))
-        print(f"load average afterwards: {load_average()}")
+        for name, result in results.items():
+            print(f"{name}: {said(result['detail']['conditions'])}")
 
 
 def table(results: dict[str, Any]) -> Table:
@@ -58,6 +62,18 @@ def lines(name: str, entry: Bench, result: dict[str, Any]) -> list[tuple[str, st
 
 def _limit(bar: Bar) -> str:
     return f"{'≥' if bar.better == 'higher' else '≤'} {bar.limit:,g}"
+
+
+def said(conditions: dict[str, Any]) -> str:
+    """One line about the conditions of a measurement."""
+    before, after = conditions["loop_ms"]
+    shares = (
+        f"{conditions['steal_percent']} % of the processors' time was taken by the host and "
+        f"{conditions['others_percent']} % by other processes; "
+        if "steal_percent" in conditions
+        else ""
+    )
+    return f"{shares}a fixed loop took {before} ms before and {after} ms after"
 
 
 def machine() -> dict[str, Any]:
