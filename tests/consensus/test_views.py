@@ -149,6 +149,32 @@ def test_dead_leader_costs_no_waiting_once_it_was_silent_for_2n_views() -> None:
     assert cast_at_entry == [11, 15, 19, 23, 27], "validator 3 leads 3, 7, 11, …; silent since view 1"
 
 
+def test_a_leader_that_is_not_connected_any_more_is_not_waited_for() -> None:
+    bench = Bench(0)
+    bench.start()
+    assert broadcasts(bench.do(on.PeerGone(2)), Nullify) == [], "validator 1 leads view 1"
+    effects = bench.certificate(bench.nullification(1, (0, 1, 3)))
+    assert [v.view for v in broadcasts(effects, Nullify)] == [2]
+    bench.certificate(bench.nullification(2, (0, 1, 3)))
+    assert [v.view for v in broadcasts(bench.do(on.PeerGone(3)), Nullify)] == [], (
+        "then no quorum is left: the fault is ours"
+    )
+
+
+def test_a_leader_that_goes_in_its_own_view_is_given_up_unless_it_has_proposed() -> None:
+    for has_proposed in (False, True):
+        bench = Bench(0)
+        bench.start()
+        if has_proposed:
+            bench.propose(bench.header(1))
+        effects = bench.do(on.PeerGone(1))
+        assert [v.view for v in broadcasts(effects, Nullify)] == ([] if has_proposed else [1])
+        bench.certificate(bench.nullification(4, (0, 2, 3)))
+        bench.vote(bench.nullify(1, 4))
+        assert bench.engine.view == 5
+        assert broadcasts(bench.wait(1.9), Nullify) == [], "it votes again: it leads view 5, and is waited for"
+
+
 def test_a_leader_is_waited_for_again_as_soon_as_it_votes() -> None:
     bench = Bench(0)
     bench.start()

@@ -2,10 +2,15 @@
 
 A vote counts as a sign of life when it comes over its signer's own authenticated connection, even when nothing
 depends on it any more and so its signature is not verified: the fourth of four votes is as alive as the first. Who
-sends invalid votes only gets himself waited for.
+sends invalid votes only gets himself waited for. Who is not connected to us any more is silent at once.
 """
 
+from typing import Final
+
 from lockstep.wire.validators import ValidatorSet
+
+_GONE: Final = -(1 << 62)
+"""Before any view."""
 
 
 class Activity:
@@ -21,6 +26,10 @@ class Activity:
         """A vote for a recent view came from its signer while this node is in `view`."""
         if vote_view + self._inactive_views >= view:
             self._heard[signer] = view
+
+    def gone(self, validator: int) -> None:
+        """No connection to it is left: it is silent until it is heard again."""
+        self._heard[validator] = _GONE
 
     def is_active(self, validator: int, view: int) -> bool:
         """Whether it was heard in the last `inactive_views` views (or could not have been, at the beginning)."""

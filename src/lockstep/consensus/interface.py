@@ -90,9 +90,16 @@ class PeerProgress:
     final_height: int
 
 
+@dataclass(frozen=True, slots=True)
+class PeerGone:
+    """No connection to this validator is left."""
+
+    peer: int
+
+
 Event = (
     Tick | VoteArrived | CertificateArrived | CertificatesRequested | ProposalArrived | BlockBuilt | BlockChecked
-    | BlockExecuted | PeerProgress
+    | BlockExecuted | PeerProgress | PeerGone
 )  # fmt: skip
 
 # -- effects -----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from lockstep.base.errors import InvariantBroken
 from lockstep.base.keys import PrivateKey
+from lockstep.base.marks import reached
 from lockstep.consensus.config import OWN_VIEWS_MAX, RESENT_VOTES_MAX
 from lockstep.wire.evidence import conflict
 from lockstep.wire.validators import ValidatorSet
@@ -125,6 +126,7 @@ class OwnVotes:
             if len(self._finalizes) > RESENT_VOTES_MAX:
                 del self._finalizes[min(self._finalizes)]
         if len(self._votes) > OWN_VIEWS_MAX:
+            reached("own votes: the oldest views are closed")
             self.closed_view = max(self.closed_view, min(self._votes))
             del self._votes[min(self._votes)]
 

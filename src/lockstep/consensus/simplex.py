@@ -6,7 +6,8 @@ hold stake; a quorum is more than 2/3 of it. Delta is the believed bound on mess
 Upon entering view v:
   - the leader is validator v mod n; t_l = 2 Delta (its proposal should be here), t_a = 3 Delta (the view should be
     over);
-  - if the leader is silent (no vote of it in the last r = 2n views) while a quorum is not, nullify v at once;
+  - if the leader is silent (no vote of it in the last r = 2n views, or since its last connection to us was lost)
+    while a quorum is not, nullify v at once;
   - the leader broadcasts the certificate that let it enter, and builds on the highest notarized block (else the final
     one) when it holds nullifications of all views in between; what is missing, it fetches. It never builds in a view
     that it voted in.
@@ -19,7 +20,8 @@ Upon a quorum of notarize(v) for a block, or its notarization: tell the replica 
   enter v+1. When the block is notarized and executed, and nullify(v) was not cast: finalize(v) over block, height,
   state root and event root. This may be many views later.
 Upon a quorum of nullify(v), or its nullification: enter v+1.
-Upon t_l or t_a: nullify(v), unless finalize(v) was cast.
+Upon t_l or t_a, or when validators that leave no quorum without them nullified v and notarized nothing in it:
+  nullify(v), unless finalize(v) was cast.
 Upon a quorum of finalize(v) that agree on block, height and roots, or its finalization: the block is final; forget all
   up to v; enter v+1. The block's proposer broadcasts the finalization.
 Upon a certificate for a view w ahead of v: enter w+1. No view in between is missed by safety: only votes need it.
@@ -164,6 +166,8 @@ class Simplex:
             case on.PeerProgress():
                 self._greet(event.sender)
                 self._out += self._assistance.on_progress(event, self.view, self._now)
+            case on.PeerGone():
+                self._on_gone(event.peer)
         return self._finish()
 
     def _finish(self) -> list[on.Effect]:
@@ -188,12 +192,16 @@ class Simplex:
             self._clock.proposal_came()
         if self._leader == self._index and by is not None:
             self._out.append(on.Broadcast(by))
-        if self._activity.skips(self._leader, view):
+        if self._activity.skips(self._leader, view) or self._is_lost():
             self._give_up()
 
     @property
     def _leader(self) -> int:
         return self._validators.leader(self.view)
+
+    def _is_lost(self) -> bool:
+        """Whether nothing can be notarized in this view any more, unless somebody is faulty: no use to wait for t_a."""
+        return self._votes.tally(self.view).cannot_notarize(self._validators)
 
     def _give_up(self) -> None:
         """Nullify the view, if that contradicts nothing."""
@@ -208,6 +216,12 @@ class Simplex:
     def _broadcast(self, votes: Sequence[Vote], certificates: Sequence[Certificate]) -> None:
         self._out += [on.Broadcast(vote) for vote in votes]
         self._out += [on.Broadcast(certificate) for certificate in certificates]
+
+    def _on_gone(self, peer: int) -> None:
+        """A leader that is gone before it has proposed is not waited for."""
+        self._activity.gone(peer)
+        if peer == self._leader and self._proposals.of(self.view) is None and self._activity.skips(peer, self.view):
+            self._give_up()
 
     def _on_tick(self) -> None:
         if self._clock.is_over(self._now):
@@ -349,6 +363,8 @@ class Simplex:
         tally = self._votes.tally(vote.view)
         if isinstance(vote, Finalize):
             self._out += self._roots.compare_votes(vote.view, tally)
+        elif isinstance(vote, Nullify) and vote.view == self.view and self._is_lost():
+            self._give_up()
         certificate = tally.certificate(vote, self._validators)
         if certificate is not None:
             self._hold(certificate)

@@ -74,6 +74,11 @@ class Tally:
         self._votes[(said[0], vote.signer)] = vote
         self._groups.setdefault(said, []).append(vote)
 
+    def cannot_notarize(self, validators: ValidatorSet) -> bool:
+        """Whether those who gave up on the view and notarized nothing in it leave no quorum for any block."""
+        lost = [s for kind, s in self._votes if kind is Kind.NULLIFY and (Kind.NOTARIZE, s) not in self._votes]
+        return validators.blocks_quorum(validators.stake_of(lost))
+
     def certificate(self, vote: Vote, validators: ValidatorSet) -> Certificate | None:
         """The certificate of this vote's statement, if a quorum made it."""
         group = self._groups.get(statement(vote), [])

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from lockstep.base.errors import Reason, Refused
 from lockstep.base.keys import PrivateKey
+from lockstep.base.marks import reached
 from lockstep.consensus import interface as engine_
 from lockstep.consensus.config import SimplexConfig
 from lockstep.consensus.simplex import Simplex
@@ -162,6 +163,7 @@ class Replica:
                 self._peers.connected(event.peer)
             case PeerLost():
                 self._peers.lost(event.peer)
+                self._ordering.drive(engine_.PeerGone(event.peer))
         self._tick()
         return self._take_effects()
 
@@ -317,6 +319,7 @@ class Replica:
             if refused.reason in (Reason.BAD_SIGNATURE, Reason.WRONG_CHAIN):
                 raise
             if awaited:
+                reached("replica: a refused bundle that a block orders is kept")
                 self._bodies.keep(bundle)
                 self._bundle_added(bundle)
 
@@ -334,6 +337,7 @@ class Replica:
             self._catch_up.reset()
             return
         if len(self._ctx.tree) > 2 * 64:
+            reached("replica: catching up waits for execution")
             return  # enough to execute for now
         peer = self._ctx.peers_from([], self._catch_up.attempt)
         request = self._catch_up.request(self._pipeline.tip, peer, self._ctx.now_us)
@@ -347,6 +351,7 @@ class Replica:
                 block = decode_block(fetched.wire.header, fetched.wire.payload)
                 adopt(entry, StoredBlock(block, fetched.bundles))
             self._bodies.forget(fetched.header.digest)
+        reached("replica: blocks were replayed from a peer")
         self._ctx.out.append(Persist((proven.finalization,)))
         self._pipeline.finalise(proven.finalization)
 
