@@ -19,6 +19,7 @@ from lockstep.base.digest import digest
 from lockstep.base.errors import InvariantBroken, Refused, StorageFailed
 from lockstep.base.limits import EMPTY_DEPTH_MAX
 from lockstep.ledger.changes import Changes, Checkpoint, ChunkSet, committed_copy
+from lockstep.ledger.difference import HashTree
 from lockstep.ledger.manifest import ROW_BYTES_MAX, ManifestWriter, parse_manifest
 from lockstep.ledger.proof import RowProof
 from lockstep.ledger.table import CHUNK_BYTES, CHUNK_WORDS, Table, Undo, page_aligned
@@ -199,6 +200,16 @@ class Ledger:
         chunk = row * width // CHUNK_BYTES
         image = self._chunks[self._first[number] + chunk].tobytes()[: used - chunk * CHUNK_BYTES]
         return RowProof(state.manifest, self.layouts[number].name, row, image, path(self._trees, number, chunk))
+
+    def hash_tree(self, number: int) -> HashTree:
+        """A table's used bytes and nodes, of the newest sealed state: a view, until the next block.
+
+        Raises `InvariantBroken` while an epoch is being written."""
+        if self._epochs and self._epochs[-1].sealed is None:
+            raise InvariantBroken("a state cannot be compared while an epoch is being written")
+        self._state()  # hashes what a rollback left to be hashed
+        used, first = int(self._counts[number] * self._width[number]), int(self._first[number]) * CHUNK_WORDS
+        return HashTree(self._memory[first:].view(np.uint8)[:used], self._trees, number)
 
     # -- leaving and entering memory -----------------------------------------------------------------
 
