@@ -3,7 +3,7 @@
 from lockstep.consensus import interface as on
 from lockstep.wire.certificate import Notarization, Nullification
 from lockstep.wire.message import Certificates, FetchCertificates
-from lockstep.wire.vote import Nullify
+from lockstep.wire.vote import Notarize, Nullify
 from tests.support.consensus_bench import DELTA_US, GENESIS, Bench, broadcasts, chain_of, of_type
 
 
@@ -87,13 +87,35 @@ def test_a_nullify_vote_is_cast_once_and_said_again_while_stuck() -> None:
 
 
 def test_a_quorum_of_nullify_votes_ends_the_view() -> None:
-    bench = Bench(0)
+    bench = Bench(0, mute_through_view=1)
     bench.start()
     bench.votes([bench.nullify(1, 1), bench.nullify(2, 1)])
     assert bench.engine.view == 1
     effects = bench.vote(bench.nullify(3, 1))
     assert bench.engine.view == 2
     assert [p.record for p in of_type(effects, on.Persist)] == [bench.nullification(1)]
+
+
+def test_a_view_in_which_nothing_can_be_notarized_is_given_up_at_once() -> None:
+    bench = Bench(0, 7)
+    bench.start()
+    header = bench.header(1)
+    bench.propose(header)
+    bench.do(on.BlockChecked(header.digest, valid=True))
+    assert [type(vote) for vote in bench.engine._own.of(1)] == [Notarize]
+    bench.votes([bench.notarize(5, header), bench.nullify(5, 1), bench.nullify(2, 1), bench.nullify(3, 1)])
+    assert len(bench.engine._own.of(1)) == 1, "0, 1, 4, 5 and 6 can still notarize"
+    effects = bench.vote(bench.nullify(4, 1))
+    assert broadcasts(effects, Nullify) == [bench.nullify(0, 1)]
+
+
+def test_a_view_that_was_given_up_by_others_before_it_was_entered_is_given_up_too() -> None:
+    bench = Bench(0)
+    bench.start()
+    bench.votes([bench.nullify(1, 2), bench.nullify(2, 2)])
+    assert bench.engine.view == 1
+    bench.certificate(bench.nullification(1, (1, 2, 3)))
+    assert bench.engine.view == 3, "own vote makes the quorum"
 
 
 def test_quorums_are_of_stake_not_of_heads() -> None:
@@ -192,7 +214,8 @@ def test_a_validator_that_only_votes_in_the_past_counts_as_silent() -> None:
     bench.start()
     while bench.engine.view < 18:
         bench.certificate(bench.nullification(bench.engine.view, (0, 1, 2)))
-        bench.votes([*(bench.nullify(signer, bench.engine.view) for signer in (1, 2)), bench.nullify(3, 1)])
+        view = bench.engine.view
+        bench.votes([bench.nullify(1, view), bench.notarize(2, bench.header(view)), bench.nullify(3, 1)])
     effects = bench.certificate(bench.nullification(18, (0, 1, 2)))
     assert [v.view for v in broadcasts(effects, Nullify)] == [19], "it may be catching up: it can't lead view 19"
 

@@ -205,7 +205,7 @@ def test_a_relayed_valid_vote_counts_and_nobody_is_blamed() -> None:
 
 
 def test_an_own_vote_that_comes_from_a_peer_does_not_count() -> None:
-    bench = Bench(0)
+    bench = Bench(0, mute_through_view=1)
     bench.start()
     bench.votes([bench.nullify(1, 1), bench.nullify(2, 1)])
     bench.vote(bench.nullify(0, 1), sender=3)

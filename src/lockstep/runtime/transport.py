@@ -22,7 +22,7 @@ from lockstep.wire.genesis import Genesis
 from lockstep.wire.message import PeerMessage, encode_message
 
 RETRY_SECONDS_MIN: Final = 0.05
-RETRY_SECONDS_MAX: Final = 1.0
+RETRY_SECONDS_MAX: Final = 0.25
 DIAL_SECONDS: Final = 3.0
 
 

@@ -9,7 +9,7 @@ from random import Random
 from typing import Final
 
 RETRY_US_MIN: Final = 50_000
-RETRY_US_MAX: Final = 1_000_000
+RETRY_US_MAX: Final = 250_000
 NOTICE_US_MIN: Final = 20_000
 NOTICE_US_MAX: Final = 2_000_000
 
