@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from lockstep.node import effects as effect_
-from lockstep.node.effects import Effect, Severity
+from lockstep.node.effects import Effect, Halt, Severity
 from lockstep.node.events import Event, Tick
 from lockstep.node.replica import Replica
 from lockstep.runtime.archive import CheckpointJob
@@ -41,7 +41,7 @@ class Parts:
     execution: Execution
     serving: Serving
     note: Callable[[Severity, str], None]
-    halted: Callable[[str], None]
+    halted: Callable[[Halt], None]
     committed: Callable[[int], None]
     """Told each height as it becomes final here."""
 
@@ -78,7 +78,7 @@ class Driver:
             effect_.Prove: parts.execution.put,
             effect_.DropPeer: lambda e: parts.transport.drop(e.peer, e.detail),
             effect_.Note: lambda e: parts.note(e.severity, e.text),
-            effect_.Halt: lambda e: parts.halted(e.text),
+            effect_.Halt: parts.halted,
         }
         self._replica = replica
         self.carry_out(replica.start(self._clock.now_us()))
@@ -160,8 +160,8 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_us = deadline
-        # The loop's timers count in milliseconds: round up, or it would spin through the last one.
-        delay_ms = -(-max(0, deadline - self._clock.now_us()) // 1000)
+        # The loop's timers count in milliseconds from the beginning of its turn: round up, and add what may have passed.
+        delay_ms = 1 - (-max(0, deadline - self._clock.now_us()) // 1000)
         self._timer = self._loop.call_later(delay_ms / 1000, self._fire)
 
     def _fire(self) -> None:
