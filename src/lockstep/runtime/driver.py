@@ -160,7 +160,7 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_us = deadline
-        # The loop's timers count in milliseconds from the beginning of its turn: round up, and add what may have passed.
+        # The loop's timers count in milliseconds from the beginning of its turn: round up, and one more.
         delay_ms = 1 - (-max(0, deadline - self._clock.now_us()) // 1000)
         self._timer = self._loop.call_later(delay_ms / 1000, self._fire)
 
