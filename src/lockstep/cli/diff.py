@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from lockstep.cli import Exit
 
@@ -84,32 +82,27 @@ def describe_cause(cause: "Cause") -> str:
 
 
 def _print(report: "Report", one: Path, other: Path) -> None:
-    console = Console()
     if report.is_equal:
-        console.print(f"equal at height {report.height:,}: state root {report.roots[0].hex()}")
+        print(f"equal at height {report.height:,}: state root {report.roots[0].hex()}")
     elif report.first_block is not None:
-        console.print(f"[bold]they differ from block {report.first_block:,} on[/bold]")
+        print(f"they differ from block {report.first_block:,} on")
     else:
-        console.print(f"[bold]they differ at height {report.height:,}[/bold]; the first such block cannot be known")
+        print(f"they differ at height {report.height:,}; the first block after which they do cannot be known")
     if not report.is_equal:
-        for path, root in zip((one, other), report.roots, strict=True):
-            console.print(f"  {root.hex()}  {path}")
+        for name, path, root in zip(("one", "other"), (one, other), report.roots, strict=True):
+            print(f"  {name:5}  {root.hex()}  {path}")
     for note in report.notes:
-        console.print(f"  note: {note}")
-    if not report.difference.rows:
-        return
+        print(f"  note: {note}")
     for name, mine, theirs, count in report.difference.tables:
-        console.print(f"table {name}: {count:,} rows differ (of {mine:,} and {theirs:,})")
-    shown = Table("table", "row", "field", str(one), str(other), "written by")
+        print(f"table {name}: {count:,} rows differ (of {mine:,} and {theirs:,})")
     for place, row in enumerate(report.difference.rows[:_ROWS_SHOWN]):
-        cause = describe_cause(report.causes[place]) if place < len(report.causes) else ""
-        for number, found in enumerate(row.fields):
-            head = (row.table, str(row.row)) if number == 0 else ("", "")
+        cause = f"   {describe_cause(report.causes[place])}" if place < len(report.causes) else ""
+        print(f"  {row.table} {row.row}{cause}")
+        for found in row.fields:
             values = [_NOTHING if value is None else str(value) for value in (found.one, found.other)]
-            shown.add_row(*head, found.name, *values, cause if number == 0 else "")
-    console.print(shown)
+            print(f"    {found.name:16} one {values[0]:>24}   other {values[1]:>24}")
     left = sum(count for *_, count in report.difference.tables) - _ROWS_SHOWN
     if left > 0:
-        console.print(f"and {left:,} more rows (--json lists the first thousand)")
+        print(f"and {left:,} more rows (--json lists the first thousand)")
     if report.causes_from:
-        console.print(f"commands were found by executing block {report.height:,} again from {report.causes_from}")
+        print(f"commands were found by executing block {report.height:,} again from {report.causes_from}")

@@ -46,12 +46,12 @@ class Context:
         """A line for the operator."""
         self.out.append(Note(severity, text))
 
-    def halt(self, text: str) -> None:
-        """Stop taking part; once."""
+    def halt(self, text: str, block: bytes = b"", height: int = 0) -> None:
+        """Stop taking part; once. `block`, at `height`, is the executed one whose roots are in question, if any is."""
         if not self.halted:
             self.halted = text
             self.out.append(Note(Severity.ALARM, text))
-            self.out.append(Halt(text))
+            self.out.append(Halt(text, block, height))
 
     def peers_from(self, first: list[int], attempt: int) -> int | None:
         """The validator to ask at the given attempt: those in `first`, then every other connected one, in turn."""

@@ -146,9 +146,11 @@ class Note:
 @dataclass(frozen=True, slots=True)
 class Halt:
     """This node must not take part any more: its state may be wrong. It keeps answering status questions. The text
-    says what happened and what to do."""
+    says what happened and what to do. With `block`: keep the state after this executed block for study."""
 
     text: str
+    block: bytes = b""
+    height: int = 0
 
 
 Effect = (

@@ -59,6 +59,14 @@ class Executor:
             self.venue.rollback()
             self._levels.pop()
 
+    def unwind(self, block: bytes) -> None:
+        """Take back what was executed after this block; raises `InvariantBroken` when it is not among the executed."""
+        if all(level.block != block for level in self._levels):
+            raise InvariantBroken(f"block {block.hex()} is not among those that are executed and not taken back")
+        while self._levels[-1].block != block:
+            self.venue.rollback()
+            self._levels.pop()
+
     def commit(self, block: bytes) -> None:
         """Make the oldest executed block final."""
         if len(self._levels) < 2 or self._levels[1].block != block:

@@ -160,7 +160,8 @@ class Ordering:
             f"{effect.own[1].hex()}; validators {who} signed {effect.other[0].hex()} and {effect.other[1].hex()}."
         )
         if effect.fatal:
-            self._ctx.halt(text + " No quorum can form on this node's result, so it stops trading and voting.")
+            text += " No quorum can form on this node's result, so it stops trading and voting."
+            self._ctx.halt(text, effect.block, effect.height)
         else:
             self._ctx.note(Severity.ALARM, text)
 

@@ -169,7 +169,9 @@ class Pipeline:
         self._ctx.halt(
             f"DIVERGED at height {entry.header.height}: a quorum signed state root {certificate.state_root.hex()}, "
             f"this node computed {own[0].hex()}. This node's state or software is wrong; it takes no further part. "
-            "Keep its home for study, and start again from a home of another validator's snapshot."
+            "Keep its home for study, and start again from a home of another validator's snapshot.",
+            entry.header.digest,
+            entry.header.height,
         )
         return False
 

@@ -4,14 +4,29 @@ Compiled kernels release the interpreter lock, so the event loop runs on beside 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from lockstep.node.effects import Commit, Execute, Prove
 from lockstep.node.events import Executed, Proved
 from lockstep.node.executor import Executor
 from lockstep.node.prover import prove
 from lockstep.runtime.archive import CheckpointJob
+from lockstep.runtime.kept import keep_state
 from lockstep.runtime.room import Room
 from lockstep.runtime.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class KeepState:
+    """The node has halted: keep the state after this block in a folder, and tell what to do with it."""
+
+    block: bytes
+    folder: Path
+    told: Callable[[str], None]
+
+
+Work = Execute | Commit | Prove | KeepState | CheckpointJob
 
 
 class Execution:
@@ -28,9 +43,9 @@ class Execution:
         self._executor = executor
         self._rooms = rooms
         self._executed = executed
-        self._worker: Worker[Execute | Commit | Prove | CheckpointJob] = Worker("execution", self._work, failed)
+        self._worker: Worker[Work] = Worker("execution", self._work, failed)
 
-    def put(self, piece: Execute | Commit | Prove | CheckpointJob) -> None:
+    def put(self, piece: Work) -> None:
         """Take a request, in order."""
         self._worker.put(piece)
 
@@ -38,7 +53,7 @@ class Execution:
         """Finish what is queued."""
         self._worker.close()
 
-    def _work(self, batch: list[Execute | Commit | Prove | CheckpointJob]) -> None:
+    def _work(self, batch: list[Work]) -> None:
         for piece in batch:
             match piece:
                 case Execute():
@@ -50,5 +65,7 @@ class Execution:
                     self._executor.commit(piece.block)
                 case Prove():
                     self._executed(prove(self._executor, piece.question))
+                case KeepState():
+                    piece.told(keep_state(self._executor, piece.block, piece.folder))
                 case CheckpointJob():
                     piece.state.set_result(self._executor.venue.ledger.checkpoint())

@@ -19,10 +19,10 @@ from lockstep.ledger.manifest import Manifest, parse_manifest
 from lockstep.ledger.snapshot import MANIFEST_FILE
 from lockstep.node.cause import Cause, Causes
 from lockstep.node.record import StoredBlock
+from lockstep.runtime.kept import KEPT, kept_folder
 from lockstep.runtime.stored_chain import Replay, StoredChain
 from lockstep.venue import schema
 
-KEPT: Final = "diverged-"
 CAUSES_MAX: Final = 20
 """Rows whose cause is looked for: each takes some executions of the block."""
 
@@ -95,7 +95,10 @@ _State = SnapshotState | ReplayState
 
 
 def open_side(path: Path, from_genesis: bool = False) -> Side:
-    """A snapshot's folder, a node's home, or a network's folder (its first validator)."""
+    """A snapshot's folder, a node's home, or a network's folder (its first validator). The folder of a state that a
+    node kept when it halted stands for that node's home."""
+    if path.name.startswith(KEPT) and (path.parent / "genesis.json").is_file():
+        path = path.parent
     if (path / MANIFEST_FILE).is_file():
         return SnapshotState(path)
     for home in (path, path / "validator-0"):
@@ -110,6 +113,8 @@ def examine(one: Side, other: Side, height: int | None) -> Report:
     if isinstance(one, StoredChain) and isinstance(other, StoredChain):
         if one.genesis.chain_id != other.genesis.chain_id:
             raise ConfigurationError("the two homes are of different chains")
+        one.begin_like(other)
+        other.begin_like(one)
         first = _first_recorded(one, other)
         if first is not None and height is not None and height < first:
             first = None
@@ -150,10 +155,12 @@ def _state(side: Side, helper: Side, height: int, notes: list[str]) -> _State:
     """A side's state at a height. A home that stopped just below it is lent the block by the other."""
     if isinstance(side, SnapshotState):
         return side
-    kept = side.home / f"{KEPT}{height}"
+    kept = kept_folder(side.home, height)
     if (kept / MANIFEST_FILE).is_file():
         notes.append(f"the state of {side.home} is the one that its node kept when it halted")
         return SnapshotState(kept)
+    if height < side.base.height:
+        side = StoredChain(side.home, from_genesis=True)
     if height == side.newest + 1 and isinstance(helper, StoredChain) and helper.base.height < height <= helper.newest:
         replay = side.replay_to(side.newest)
         stored: StoredBlock | None = helper.block(height)

@@ -20,14 +20,15 @@ import uvloop
 
 from lockstep.base.errors import LockstepError, StorageFailed
 from lockstep.ledger.warm import warm_up as warm_up_ledger
-from lockstep.node.effects import Severity
+from lockstep.node.effects import Halt, Severity
 from lockstep.node.replica import Identity, Replica
 from lockstep.runtime.archive import Archive
 from lockstep.runtime.clock import Clock
 from lockstep.runtime.driver import Driver, Parts
-from lockstep.runtime.execution import Execution
+from lockstep.runtime.execution import Execution, KeepState
 from lockstep.runtime.home import Home, load_home, lock_home
 from lockstep.runtime.journal import Journal
+from lockstep.runtime.kept import kept_folder
 from lockstep.runtime.progress import Progress, print_progress
 from lockstep.runtime.restore import Opened, open_files
 from lockstep.runtime.server import ClientLimits, ClientServer
@@ -104,6 +105,7 @@ class Node:
         execution = Execution(
             opened.executor, [storage.room, archive.room], self._to_loop(driver.handle), self._failed_elsewhere
         )
+        self._execution = execution
         carry_one = self._to_loop(lambda effect: driver.carry_out((effect,)))
         serving = Serving(home.log, home.history, opened.index, carry_one, self._failed_elsewhere)
         identity = Identity(home.index, home.key, home.config.feed_key)
@@ -169,9 +171,12 @@ class Node:
     def _refused_client(self, error: str) -> None:
         self._note(Severity.INFO, f"a connection to the client port failed: {error}")
 
-    def _halted(self, text: str) -> None:
-        self._note(Severity.ALARM, f"HALTED: {text}")
-        self._progress("halted", {"reason": text})
+    def _halted(self, effect: Halt) -> None:
+        self._note(Severity.ALARM, f"HALTED: {effect.text}")
+        self._progress("halted", {"reason": effect.text})
+        if effect.block:
+            told = self._to_loop(lambda text: self._note(Severity.ALARM, text))
+            self._execution.put(KeepState(effect.block, kept_folder(self._home.path, effect.height), told))
 
     def _committed(self, height: int) -> None:
         if self._is_live:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lockstep.base.errors import ConfigurationError, StorageFailed
+from lockstep.log.reader import LogReader
 from lockstep.log.segment import (
     HEADER_BYTES,
     RECORD_HEADER_BYTES,
@@ -20,7 +21,8 @@ from lockstep.log.segment import (
 )
 from lockstep.node.checks import observation_rows
 from lockstep.node.executor import Executor
-from lockstep.node.record import StoredBlock, decode_record
+from lockstep.node.record import Record, StoredBlock, decode_record
+from lockstep.runtime.directory import Directory
 from lockstep.runtime.store import Store
 from lockstep.venue.venue import Venue
 from lockstep.wire.block import Header, genesis_header
@@ -57,6 +59,7 @@ class StoredChain:
             else decode_block_header(meta.header)
         )
         self._base_root = b"" if meta is None else meta.state_root
+        self._make_venue = self._venue
         self.roots: dict[bytes, Roots] = {}
         """By block; the node's own vote counts more than a certificate."""
         self.finals: dict[int, Finalization] = {}
@@ -79,15 +82,33 @@ class StoredChain:
             raise ConfigurationError(
                 f"{self.home} can give the states of heights {self.base.height} to {self.newest}, not {height}"
             )
-        replay = Replay(self._venue(), self.base)
+        replay = Replay(self._make_venue(), self.base)
         for stored in self.blocks[: height - self.base.height]:
             replay.execute(stored)
         return replay
 
-    def close(self) -> None:
-        """Give the files back."""
-        if self._store is not None:
-            self._store.close()
+    def begin_like(self, other: "StoredChain") -> None:
+        """Begin at the other's older base: read the blocks in between, and execute them on the other's checkpoint.
+
+        Both checkpoints are certified, so it does not matter whose state is taken. Raises `ConfigurationError` when
+        this home has other blocks there, or has them no more."""
+        if self._store is None or other.base.height >= self.base.height:
+            return
+        reader = LogReader(Directory(self.home / "log"))
+        blocks: list[StoredBlock] = []
+        parent = other.base.digest
+        for height in range(other.base.height + 1, self.base.height + 1):
+            place = self._store.block(height)
+            stored = None if place is None else decode_record(reader.read(place.block))
+            if not isinstance(stored, StoredBlock) or stored.block.header.parent != parent:
+                raise ConfigurationError(f"{self.home} has no block {height} that follows the blocks of {other.home}")
+            if place is not None and place.certificate:
+                self._note(decode_record(reader.read(place.certificate)))
+            blocks.append(stored)
+            parent = stored.block.digest
+        reader.close()
+        self.blocks = blocks + self.blocks
+        self.base, self._make_venue = other.base, other._make_venue
 
     def _venue(self) -> Venue:
         saved = None if self._from_genesis or self._store is None else self._store.state()
@@ -101,22 +122,27 @@ class StoredChain:
         blocks: dict[bytes, StoredBlock] = {}
         for payload in records(self.home / "log", start):
             record = decode_record(payload)
-            match record:
-                case StoredBlock():
-                    blocks[record.block.digest] = record
-                case Finalization():
-                    self.finals[record.height] = record
-                    roots = Roots(record.height, record.state_root, record.event_root, is_own=False)
-                    self.roots.setdefault(record.block, roots)
-                case Finalize():
-                    self.roots[record.block] = Roots(record.height, record.state_root, record.event_root, is_own=True)
-                case _:
-                    pass
+            if isinstance(record, StoredBlock):
+                blocks[record.block.digest] = record
+            else:
+                self._note(record)
         for height in sorted(self.finals, reverse=True):
             path = _path(blocks, self.finals[height].block, self.base)
             if path is not None:
                 self.blocks = path
                 return
+
+    def _note(self, record: Record) -> None:
+        """Remember what a record says about roots."""
+        match record:
+            case Finalization():
+                self.finals[record.height] = record
+                roots = Roots(record.height, record.state_root, record.event_root, is_own=False)
+                self.roots.setdefault(record.block, roots)
+            case Finalize():
+                self.roots[record.block] = Roots(record.height, record.state_root, record.event_root, is_own=True)
+            case _:
+                pass
 
 
 def _path(blocks: dict[bytes, StoredBlock], tip: bytes, base: Header) -> list[StoredBlock] | None:
