@@ -109,6 +109,16 @@ def test_a_view_in_which_nothing_can_be_notarized_is_given_up_at_once() -> None:
     assert broadcasts(effects, Nullify) == [bench.nullify(0, 1)]
 
 
+def test_who_has_not_voted_does_not_wait_for_a_view_that_cannot_become_final() -> None:
+    bench = Bench(0, 7)
+    bench.start()
+    header = bench.header(1)
+    bench.votes([bench.notarize(5, header), bench.nullify(5, 1), bench.nullify(2, 1)])
+    assert bench.engine._own.of(1) == []
+    effects = bench.vote(bench.nullify(3, 1))
+    assert broadcasts(effects, Nullify) == [bench.nullify(0, 1)]
+
+
 def test_a_view_that_was_given_up_by_others_before_it_was_entered_is_given_up_too() -> None:
     bench = Bench(0)
     bench.start()

@@ -20,8 +20,8 @@ Upon a quorum of notarize(v) for a block, or its notarization: tell the replica 
   enter v+1. When the block is notarized and executed, and nullify(v) was not cast: finalize(v) over block, height,
   state root and event root. This may be many views later.
 Upon a quorum of nullify(v), or its nullification: enter v+1.
-Upon t_l or t_a, or when validators that leave no quorum without them nullified v and notarized nothing in it:
-  nullify(v), unless finalize(v) was cast.
+Upon t_l or t_a: nullify(v), unless finalize(v) was cast. At once, when so many nullified v that the others are no
+  quorum; but not after an own notarize(v), unless so many of them notarized nothing that no block can be notarized.
 Upon a quorum of finalize(v) that agree on block, height and roots, or its finalization: the block is final; forget all
   up to v; enter v+1. The block's proposer broadcasts the finalization.
 Upon a certificate for a view w ahead of v: enter w+1. No view in between is missed by safety: only votes need it.
@@ -200,8 +200,8 @@ class Simplex:
         return self._validators.leader(self.view)
 
     def _is_lost(self) -> bool:
-        """Whether nothing can be notarized in this view any more, unless somebody is faulty: no use to wait for t_a."""
-        return self._votes.tally(self.view).cannot_notarize(self._validators)
+        """Whether it is of no use to wait for t_l and t_a: too many gave up on this view."""
+        return self._votes.tally(self.view).is_lost(self._validators, voted=bool(self._own.of(self.view)))
 
     def _give_up(self) -> None:
         """Nullify the view, if that contradicts nothing."""

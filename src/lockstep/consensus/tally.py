@@ -74,9 +74,11 @@ class Tally:
         self._votes[(said[0], vote.signer)] = vote
         self._groups.setdefault(said, []).append(vote)
 
-    def cannot_notarize(self, validators: ValidatorSet) -> bool:
-        """Whether those who gave up on the view and notarized nothing in it leave no quorum for any block."""
-        lost = [s for kind, s in self._votes if kind is Kind.NULLIFY and (Kind.NOTARIZE, s) not in self._votes]
+    def is_lost(self, validators: ValidatorSet, *, voted: bool) -> bool:
+        """Whether so many gave up on the view that no block of it can become final; for somebody who has voted for
+        one: that none can even be notarized."""
+        gone = [signer for kind, signer in self._votes if kind is Kind.NULLIFY]
+        lost = [signer for signer in gone if not voted or (Kind.NOTARIZE, signer) not in self._votes]
         return validators.blocks_quorum(validators.stake_of(lost))
 
     def certificate(self, vote: Vote, validators: ValidatorSet) -> Certificate | None:
