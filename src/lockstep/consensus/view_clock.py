@@ -78,6 +78,10 @@ class ViewClock:
         return now_us >= self._moved_us + self.unit_us
 
     def deadline(self) -> int:
-        """The earliest of them."""
-        candidates = (self.leader_us, self.advance_us, self.retry_us, self.finality_us)
-        return min(due for due in candidates if due is not None)
+        """The earliest of them. Asked at every event: of the first three, which come in this order, one is enough."""
+        due = self.retry_us
+        if self.leader_us is not None:
+            due = self.leader_us
+        elif self.advance_us is not None:
+            due = self.advance_us
+        return due if self.finality_us is None else min(due, self.finality_us)
