@@ -55,6 +55,18 @@ MESSAGE = st.one_of(
     st.builds(message.ObservationBody, BLOB),
     st.builds(message.Ping, U63, U63, U63),
     st.builds(message.Pong, U63),
+    st.builds(message.FetchCheckpoint, U63),
+    st.builds(message.CheckpointOffer, RAW_HEADER, FINALIZATION, BLOB),
+    st.builds(
+        message.FetchState,
+        U63,
+        U63,
+        U63,
+        st.integers(0, message.STATE_LEVEL_MAX),
+        st.lists(st.binary(min_size=4, max_size=4), min_size=1, max_size=4).map(b"".join),
+        st.booleans(),
+    ),
+    st.builds(message.StatePart, U63, BLOB),
 )
 
 PRICES = st.lists(st.integers(0, PRICE_TICKS_MAX - 1), max_size=min(8, INSTRUMENTS_MAX)).map(tuple)

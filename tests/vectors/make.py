@@ -27,7 +27,7 @@ from lockstep.wire.light import (
     ShownRow,
     StateReply,
 )
-from lockstep.wire.message import Proposal, encode_message
+from lockstep.wire.message import CheckpointOffer, FetchCheckpoint, FetchState, Proposal, StatePart, encode_message
 from lockstep.wire.observation import seal_observation
 from lockstep.wire.validators import ValidatorSet
 from lockstep.wire.vote import sign_finalize, sign_notarize, sign_nullify
@@ -90,6 +90,10 @@ def vectors() -> dict[str, str]:
         "finalization of 1 2 3": encode(finalization(finals[1:], 4)),
         "evidence": evidence.encode(),
         "proposal": encode_message(Proposal(header.encode(), payload.encode(), votes[1].signature)),
+        "fetch checkpoint": encode_message(FetchCheckpoint(512)),
+        "checkpoint offer": encode_message(CheckpointOffer(header.encode(), finalization(finals[1:], 4), b"{}")),
+        "fetch state": encode_message(FetchState(1, 512, 3, 8, (5).to_bytes(4, "little"), True)),
+        "state part": encode_message(StatePart(1, bytes(range(64)))),
         "price report": encode(seal_price_report(KEYS[3], CHAIN, 1_700_000_000_789, (50_001, 0, 78))),
     }
     encodings |= light_vectors(header, finalization(finals[1:], 4), payload.encode(), bundle)

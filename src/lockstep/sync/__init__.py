@@ -1,5 +1,10 @@
-"""Reaching the network's state, verified, whatever peers do: replaying certified blocks (`catch_up`), and following a
-chain from one line of trust without its blocks (`light_*`). Pure.
+"""Reaching the network's state, verified, whatever peers do: replaying certified blocks (`catch_up`), fetching a certified
+state or what differs from it (`state_*`), and following a chain from one line of trust without its blocks (`light_*`).
+Pure.
+
+    state_sync     the effort: offers, requests, late and wrong answers       state_peers    who is asked, how much
+    state_walk     down the trees beside what is here                         state_request  its arithmetic
+    checkpoint_server    the other side: pinned checkpoints, bounded answers
 
     light_trust    the line          light_rule     when trust reaches a header       light_state   what is remembered
     light_shown    a node's answer   light_client   following, witnesses, forks       light_fork    the proof of a fork

@@ -24,6 +24,14 @@ CERTIFICATES_PER_MESSAGE_MAX: Final = 64
 BUNDLES_PER_FETCH_MAX: Final = 256
 BLOCKS_PER_CHAIN_MAX: Final = 64
 CHAIN_BYTES_MAX: Final = FRAME_BYTES_MAX // 2
+MANIFEST_BYTES_MAX: Final = 64 * 1024
+STATE_NODES_MAX: Final = 256
+"""Nodes of a table's tree that one request may name."""
+STATE_CHUNKS_MAX: Final = 1_024
+"""Chunks that one answer may carry."""
+STATE_FAN_OUT: Final = 16
+"""Children that are shown of a node: those four levels below it."""
+STATE_LEVEL_MAX: Final = 31
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=20, forbid_unknown_fields=True):
@@ -127,10 +135,46 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag=33, forbid_unknown_
     time_us: int
 
 
+class FetchCheckpoint(msgspec.Struct, frozen=True, array_like=True, tag=34, forbid_unknown_fields=True):
+    """Show me the checkpoint of this height, or, when you don't serve that, your newest."""
+
+    height: int
+
+
+class CheckpointOffer(msgspec.Struct, frozen=True, array_like=True, tag=35, forbid_unknown_fields=True):
+    """A checkpoint that the sender serves: the certificate signs the header and, as the state root, the manifest."""
+
+    header: bytes
+    certificate: Finalization
+    manifest: bytes
+
+
+class FetchState(msgspec.Struct, frozen=True, array_like=True, tag=36, forbid_unknown_fields=True):
+    """Of a table's tree in the checkpoint of this height: what stands below these nodes of a level.
+
+    `indices`: ascending, u32 little-endian each. `chunks`: the chunks themselves; else the nodes four levels below
+    (at the next multiple of four)."""
+
+    request: int
+    height: int
+    table: int
+    level: int
+    indices: bytes
+    chunks: bool
+
+
+class StatePart(msgspec.Struct, frozen=True, array_like=True, tag=37, forbid_unknown_fields=True):
+    """The answer: chaining values, 32 bytes each, or chunks, in ascending order; a table's last chunk is as short as
+    it is. No data: the sender doesn't serve that checkpoint (any more)."""
+
+    request: int
+    data: bytes
+
+
 Structured = (
     Notarize | Nullify | Finalize | Notarization | Nullification | Finalization | Hello | Proposal
     | FetchCertificates | Certificates | FetchBundles | Bundles | FetchBlock | BlockBody | FetchChain | Chain
-    | ObservationBody | Ping | Pong
+    | ObservationBody | Ping | Pong | FetchCheckpoint | CheckpointOffer | FetchState | StatePart
 )  # fmt: skip
 PeerMessage = BundleBody | Structured
 
@@ -204,5 +248,28 @@ def _check_fetch(message: Structured) -> None:
                 check_certificate(message.finalization)
         case Ping() | Pong():
             check_unsigned(message.time_us, "time")
+        case _:
+            _check_state(message)
+
+
+def _check_state(message: Structured) -> None:
+    match message:
+        case FetchCheckpoint():
+            check_unsigned(message.height, "height")
+        case CheckpointOffer():
+            check_length(message.header, HEADER_BYTES, "header")
+            check_certificate(message.certificate)
+            if len(message.manifest) > MANIFEST_BYTES_MAX:
+                raise Refused(Reason.OVERSIZE, f"a manifest has at most {MANIFEST_BYTES_MAX} bytes")
+        case FetchState():
+            for value, what in ((message.request, "request"), (message.height, "height"), (message.table, "table")):
+                check_unsigned(value, what)
+            count, rest = divmod(len(message.indices), 4)
+            if rest or not 1 <= count <= STATE_NODES_MAX or not 0 <= message.level <= STATE_LEVEL_MAX:
+                raise Refused(Reason.MALFORMED, f"1 to {STATE_NODES_MAX} nodes of one level may be asked for at a time")
+        case StatePart():
+            check_unsigned(message.request, "request")
+            if len(message.data) > STATE_CHUNKS_MAX * 1024:
+                raise Refused(Reason.OVERSIZE, f"an answer has at most {STATE_CHUNKS_MAX} chunks")
         case _:
             pass

@@ -1,0 +1,158 @@
+"""Serving a checkpoint to peers that fetch the state: which one, its trees' nodes, its chunks.
+
+A checkpoint that somebody is fetching must stay as it is while newer ones are written, so it is *pinned*; at most two
+are at a time. A pin that nobody has asked for since `IDLE_US`, or that is older than `PIN_US`, gives way when another
+checkpoint is asked for; requests for one that is gone are answered with nothing, and the asker moves on to a newer.
+
+Upon `FetchCheckpoint`: the checkpoint of exactly that height if it is pinned or is the newest; else the newest.
+Upon `FetchState`: nodes or chunks below the named nodes, read from the pinned checkpoint. A request that asks for more
+than an answer may carry, or for nodes that don't exist, is a lie (`Refused`): the manifest told the asker the shape.
+
+Trees are computed from the chunks when a checkpoint is first pinned, and kept as long as the pin: 64 bytes a chunk.
+"""
+
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from lockstep.base.errors import Reason, Refused
+from lockstep.ledger.manifest import Manifest, parse_manifest
+from lockstep.ledger.subtree import ChunkTree, leaf_values, top_level, width
+from lockstep.ledger.table import CHUNK_BYTES
+from lockstep.sync.state_request import children_level, covered
+from lockstep.wire.message import STATE_CHUNKS_MAX, CheckpointOffer, FetchState, StatePart
+
+PINS_MAX: Final = 2
+IDLE_US: Final = 10_000_000
+PIN_US: Final = 120_000_000
+_READ_CHUNKS: Final = 8_192
+
+
+class PinnedState(Protocol):
+    """One checkpoint, which stays as it is until `close`."""
+
+    offer: CheckpointOffer
+    height: int
+
+    def read(self, table: int, first: int, count: int) -> bytes:
+        """So many chunks of a table, 1024 bytes each; one that was never written is zeros."""
+
+    def close(self) -> None:
+        """It is not needed any more."""
+
+
+class CheckpointSource(Protocol):
+    """Where checkpoints come from."""
+
+    def newest_height(self) -> int | None:
+        """Height of the newest checkpoint; None when there is none."""
+
+    def pin(self) -> PinnedState | None:
+        """The newest checkpoint, held."""
+
+
+class _Pin:
+    """A pinned checkpoint with its trees, which are made when they are first looked at."""
+
+    def __init__(self, state: PinnedState, now_us: int) -> None:
+        self.state = state
+        self.manifest: Manifest = parse_manifest(state.offer.manifest)
+        self.began_us = self.asked_us = now_us
+        self._trees: dict[int, ChunkTree] = {}
+
+    def tree(self, table: int) -> ChunkTree:
+        if table not in self._trees:
+            used = self.manifest.tables[table].used_bytes
+            self._trees[table] = ChunkTree(read_leaves(self.state, table, used), self._only_chunk(table, used))
+        return self._trees[table]
+
+    def _only_chunk(self, table: int, used: int) -> bytes:
+        return self.state.read(table, 0, 1)[:used] if 0 < used <= CHUNK_BYTES else b""
+
+
+class CheckpointServer:
+    """Answers requests for the state. One thread at a time."""
+
+    def __init__(self, source: CheckpointSource) -> None:
+        self._source = source
+        self._pins: dict[int, _Pin] = {}
+
+    def offer(self, height: int, now_us: int) -> CheckpointOffer | None:
+        """The checkpoint to be fetched by somebody who would like this height; None when there is none at all."""
+        pin = self._pins.get(height) or self._pin_newest(now_us)
+        if pin is None:
+            return None
+        pin.asked_us = now_us
+        return pin.state.offer
+
+    def part(self, request: FetchState, now_us: int) -> StatePart:
+        """Nodes or chunks; raises `Refused` for a request that no honest peer makes."""
+        pin = self._pins.get(request.height)
+        if pin is None:
+            return StatePart(request.request, b"")
+        pin.asked_us = now_us
+        if request.table >= len(pin.manifest.tables):
+            raise Refused(Reason.MALFORMED, f"there is no table {request.table}")
+        chunks = -(-pin.manifest.tables[request.table].used_bytes // CHUNK_BYTES)
+        indices = np.frombuffer(request.indices, "<u4").astype(np.int64)
+        if request.level > top_level(chunks) or indices[-1] >= width(chunks, request.level):
+            raise Refused(Reason.MALFORMED, f"there is no node {indices[-1]} on level {request.level}")
+        if (np.diff(indices) <= 0).any():
+            raise Refused(Reason.NON_CANONICAL, "the nodes asked for are not in ascending order")
+        data = self._chunks(pin, request, indices, chunks) if request.chunks else _nodes(pin, request, indices)
+        return StatePart(request.request, data)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for pin in self._pins.values():
+            pin.state.close()
+        self._pins.clear()
+
+    def _pin_newest(self, now_us: int) -> _Pin | None:
+        newest = self._source.newest_height()
+        if newest is None or newest in self._pins:
+            return None if newest is None else self._pins[newest]
+        for height, pin in list(self._pins.items()):
+            if now_us - pin.asked_us > IDLE_US or now_us - pin.began_us > PIN_US:
+                self._drop(height)
+        if len(self._pins) >= PINS_MAX:
+            return max(self._pins.values(), key=lambda pin: pin.state.height)
+        state = self._source.pin()
+        if state is None:
+            return None
+        self._pins[state.height] = _Pin(state, now_us)
+        return self._pins[state.height]
+
+    def _drop(self, height: int) -> None:
+        self._pins.pop(height).state.close()
+
+    @staticmethod
+    def _chunks(pin: _Pin, request: FetchState, indices: "np.ndarray[Any, Any]", chunks: int) -> bytes:
+        if len(indices) << request.level > 2 * STATE_CHUNKS_MAX:
+            raise Refused(Reason.OVERSIZE, f"an answer has at most {STATE_CHUNKS_MAX} chunks")
+        ranges = [covered(int(index), request.level, chunks) for index in indices]
+        if sum(end - first for first, end in ranges) > STATE_CHUNKS_MAX:
+            raise Refused(Reason.OVERSIZE, f"an answer has at most {STATE_CHUNKS_MAX} chunks")
+        data = b"".join([pin.state.read(request.table, first, end - first) for first, end in ranges])
+        beyond = ranges[-1][1] * CHUNK_BYTES - pin.manifest.tables[request.table].used_bytes
+        return data[: len(data) - beyond] if beyond > 0 else data
+
+
+def _nodes(pin: _Pin, request: FetchState, indices: "np.ndarray[Any, Any]") -> bytes:
+    if request.level == 0:
+        raise Refused(Reason.MALFORMED, "there are no nodes below a chunk")
+    below = children_level(request.level)
+    values = pin.tree(request.table).levels[below]
+    ranges = [covered(int(index), request.level - below, len(values)) for index in indices]
+    return b"".join([values[first:end].tobytes() for first, end in ranges])
+
+
+def read_leaves(state: PinnedState, table: int, used: int) -> "np.ndarray[Any, Any]":
+    """Chaining values of all chunks of a table with so many used bytes."""
+    chunks = -(-used // CHUNK_BYTES)
+    leaves = np.empty((chunks, 8), np.uint32)
+    for first in range(0, chunks, _READ_CHUNKS):
+        count = min(_READ_CHUNKS, chunks - first)
+        data = np.frombuffer(state.read(table, first, count), np.uint8).reshape(count, CHUNK_BYTES)
+        leaves[first : first + count] = leaf_values(data, np.arange(first, first + count), used)
+    return leaves

@@ -1,0 +1,88 @@
+"""The peers that a state is fetched from: how much each is asked for at a time, and who is left alone.
+
+- An answer raises a peer's window by one request, up to what its measured rate fills in `AHEAD_US`.
+- A request that is not answered in time halves the window to one, and the peer is left alone for a while, each time
+  for twice as long. A stall costs at most that time-out; a trickle is a stall that never ends, and costs the same.
+- A wrong answer bars the peer for good: no honest peer gives one.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+TIMEOUT_US: Final = 1_500_000
+AHEAD_US: Final = 200_000
+WINDOW_MAX: Final = 16
+SUSPENDED_US: Final = 1_000_000
+SUSPENDED_DOUBLINGS_MAX: Final = 5
+
+
+@dataclass(slots=True)
+class StatePeer:
+    """One peer, by what it did."""
+
+    height: int = -1
+    """Of the checkpoint that it serves; -1: it has not said."""
+    gone: int = -1
+    """The height that it said it doesn't serve any more."""
+    window: int = 2
+    asked: int = 0
+    """Requests outstanding."""
+    rate: float = 0.0
+    """Bytes a second, over its answers."""
+    latency_us: float = 0.0
+    answers: int = 0
+    stalls: int = 0
+    resting_until_us: int = 0
+    barred: str = ""
+    """What it did wrong."""
+
+    def may_ask(self, height: int, now_us: int) -> bool:
+        """Whether another request may go to it."""
+        ready = self.height == height and not self.barred and now_us >= self.resting_until_us
+        return ready and self.asked < self.window
+
+    def answered(self, size: int, took_us: int) -> None:
+        """It gave a good answer to one of its requests."""
+        self.asked -= 1
+        took_us = max(took_us, 1)
+        rate = size * self.window * 1e6 / took_us  # the others of its window were under way in the same time
+        self.rate = rate if not self.answers else 0.8 * self.rate + 0.2 * rate
+        self.latency_us = took_us if not self.answers else 0.8 * self.latency_us + 0.2 * took_us
+        self.answers += 1
+        self.stalls = 0
+        fills = 2 + int(AHEAD_US / max(self.latency_us / self.window, 1.0))
+        self.window = max(2, min(self.window + 1, fills, WINDOW_MAX))
+
+    def stalled(self, now_us: int) -> None:
+        """It did not answer in time."""
+        self.asked -= 1
+        self.window = 1
+        if now_us < self.resting_until_us:
+            return  # the others of its window, which are late together
+        self.resting_until_us = now_us + (SUSPENDED_US << min(self.stalls, SUSPENDED_DOUBLINGS_MAX))
+        self.stalls += 1
+
+    @property
+    def score(self) -> int:
+        """0 … 100, for people."""
+        return 0 if self.barred else max(0, 100 - 20 * self.stalls)
+
+
+@dataclass(slots=True)
+class StatePeers:
+    """All of them, by index."""
+
+    peers: dict[int, StatePeer] = field(default_factory=dict)
+
+    def of(self, peer: int) -> StatePeer:
+        """The peer's entry, made if need be."""
+        return self.peers.setdefault(peer, StatePeer())
+
+    def ready(self, height: int, now_us: int) -> list[int]:
+        """Who may be asked something, the one with the most room first."""
+        free = [(p.asked / p.window, index) for index, p in self.peers.items() if p.may_ask(height, now_us)]
+        return [index for _, index in sorted(free)]
+
+    def serving(self, height: int) -> list[int]:
+        """Who serves this checkpoint and did nothing wrong."""
+        return [index for index, p in sorted(self.peers.items()) if p.height == height and not p.barred]

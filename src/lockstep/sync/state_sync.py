@@ -1,0 +1,316 @@
+"""Fetching a certified state, whole or as far as it differs, from several peers at once.
+
+    Upon beginning: ask every peer for its checkpoint. An offer is the header, a finalization of it, and the manifest,
+    whose hash that finalization signs: it is checked at once, and is worth the same whoever sent it.
+    Upon the first good offer above our own height: it becomes the target. Peers with another one are asked again for
+    that one, for they may serve it too; a node that serves several keeps the older for a while.
+    While there is a target: walk its trees beside what is here (`state_walk`), with as many requests to each peer as
+    it has shown to answer (`state_peers`). Each answer is checked on arrival; chunks go to the staging area of the
+    store, once. A request that is late is asked of another peer too; the first good answer counts.
+    Upon a wrong answer or a false offer: name the peer, bar it, and ask the others.
+    Upon the answer that the checkpoint is gone: ask for offers again, and go for another when nobody serves this one,
+    or when as many serve a newer one. What was stored stays, and is found in the next walk like anything else that is
+    here: the target moves, the work is kept.
+    When the walk is done and all is stored: complete.
+
+Ends as long as one honest peer that serves a checkpoint is reached: others cost at most a time-out each time that they
+are tried, at doubling distances. After a crash the staging area is read back and hashed: nothing is fetched twice.
+
+Pure: the caller sends what `asks` holds, stores `arrived`, says when that is stored, and brings answers and ticks.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from lockstep.base.digest import digest
+from lockstep.base.errors import Reason, Refused
+from lockstep.ledger.manifest import Manifest, parse_manifest
+from lockstep.sync.state_peers import TIMEOUT_US, StatePeer, StatePeers
+from lockstep.sync.state_walk import Arrived, LocalTable, Piece, StateWalk
+from lockstep.wire.block import Header, decode_header
+from lockstep.wire.certificate import Finalization, verify_certificate
+from lockstep.wire.message import CheckpointOffer, FetchCheckpoint, FetchState, StatePart
+from lockstep.wire.validators import ValidatorSet
+
+OFFERS_EVERY_US: Final = 1_000_000
+UNSTORED_BYTES_MAX: Final = 64 * 1024 * 1024
+HEDGE_US: Final = 250_000
+"""A request older than this, and several times older than a ready peer needs, is asked of that one too."""
+COPIES_MAX: Final = 2
+KEEP_US: Final = 2_000_000
+"""A target is kept at least so long, each further one twice as long, while somebody serves it,"""
+KEEP_ALONE_US: Final = 10_000_000
+"""and so long when fewer peers serve the newer one."""
+DOUBLINGS_MAX: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A checkpoint that a certificate proves."""
+
+    offer: CheckpointOffer
+    header: Header
+    manifest: Manifest
+
+    @property
+    def certificate(self) -> Finalization:
+        """It signs the header and the state root."""
+        return self.offer.certificate
+
+
+def check_offer(offer: CheckpointOffer, validators: ValidatorSet) -> Target:
+    """Check an offer entirely; raises `Refused`."""
+    header, certificate = decode_header(offer.header), offer.certificate
+    if (header.chain_id, header.digest) != (validators.chain_id, certificate.block):
+        raise Refused(Reason.BAD_CERTIFICATE, "the checkpoint's certificate is for another block")
+    if (header.height, digest(offer.manifest)) != (certificate.height, certificate.state_root):
+        raise Refused(
+            Reason.BAD_CERTIFICATE, "the checkpoint's manifest is not of the state that its certificate signs"
+        )
+    verify_certificate(certificate, validators)
+    return Target(offer, header, parse_manifest(offer.manifest))
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    piece: Piece
+    peer: int
+    sent_us: int
+    due_us: int
+    copies: list[int] = field(default_factory=list)
+    """Numbers of all requests for this piece; shared between them."""
+
+
+class StateSync:
+    """One effort to reach a newer state. Give it `local` when the world has read it (`needs_local`)."""
+
+    def __init__(self, validators: ValidatorSet, own_height: int, ranges: dict[int, tuple[int, int]] | None = None):
+        self._validators = validators
+        self._own_height = own_height
+        self._ranges = ranges
+        self.peers = StatePeers()
+        self.target: Target | None = None
+        self._moves = 0
+        self._aimed_us = 0
+        self.walk: StateWalk | None = None
+        self._flights: dict[int, _Flight] = {}
+        self._number = 0
+        self._unstored = 0
+        self._offers_due_us = 0
+        self.asks: list[tuple[int, FetchCheckpoint | FetchState]] = []
+        """Requests to be sent, by peer."""
+        self.arrived: list[Arrived] = []
+        """To be stored."""
+        self.blamed: list[tuple[int, str]] = []
+        """Peers that lied, and what about; told once."""
+        self.needs_local = False
+        """The world is to read what is here, in the shape of `target`, and hand it to `begin_walk`."""
+        self.bytes_fetched = 0
+        self.began_us = -1
+
+    # -- what is known --------------------------------------------------------------------------------
+
+    @property
+    def is_complete(self) -> bool:
+        """Everything is fetched, checked and stored."""
+        return self.walk is not None and self.walk.is_done and not self._unstored
+
+    @property
+    def is_wanting(self) -> bool:
+        """Whether any peer serves the target."""
+        return self.target is not None and bool(self.peers.serving(self.target.header.height))
+
+    def rate(self, now_us: int) -> float:
+        """Bytes a second since the walk began."""
+        return self.bytes_fetched * 1e6 / max(1, now_us - self.began_us) if self.began_us >= 0 else 0.0
+
+    def deadline(self) -> int:
+        """When `tick` has something to do."""
+        times = [self._offers_due_us, *(flight.due_us for flight in self._flights.values())]
+        if self._flights:
+            times.append(min(flight.sent_us for flight in self._flights.values()) + HEDGE_US)
+        return min(times)
+
+    # -- peers come and go ----------------------------------------------------------------------------
+
+    def tick(self, connected: list[int], now_us: int) -> None:
+        """Time passes; `connected` are the peers that can be asked."""
+        for peer in [p for p in self.peers.peers if p not in connected]:
+            self._lost(peer)
+        for number, flight in list(self._flights.items()):
+            if flight.due_us <= now_us:
+                self._end(number)
+                self.peers.of(flight.peer).stalled(now_us)
+        if now_us >= self._offers_due_us:
+            self._ask_offers(connected, now_us)
+        self._fill(now_us)
+
+    def _lost(self, peer: int) -> None:
+        known = self.peers.of(peer)
+        known.height = -1
+        for number, flight in list(self._flights.items()):
+            if flight.peer == peer:
+                self._end(number)
+                known.asked -= 1
+
+    def _ask_offers(self, connected: list[int], now_us: int) -> None:
+        """Everybody who does not serve the target is asked, again and again: it may by now, or something newer."""
+        self._offers_due_us = now_us + OFFERS_EVERY_US
+        height = self.target.header.height if self.target is not None else 0
+        for peer in connected:
+            known = self.peers.of(peer)
+            if not known.barred and (known.height != height or self.target is None):
+                self.asks.append((peer, FetchCheckpoint(height)))
+
+    def offered(self, peer: int, offer: CheckpointOffer, now_us: int) -> None:
+        """A peer shows its checkpoint."""
+        known = self.peers.of(peer)
+        if known.barred:
+            return
+        if self.target is not None and offer == self.target.offer:
+            target = self.target
+        else:
+            try:
+                target = check_offer(offer, self._validators)
+            except Refused as refused:
+                self._blame(peer, str(refused))
+                return
+        if target.header.height == known.gone:
+            return  # it said that it doesn't serve that one
+        known.height = target.header.height
+        if known.height > self._own_height and self._is_better(target, now_us):
+            self._aim(target, now_us)
+        self._fill(now_us)
+
+    def _is_better(self, target: Target, now_us: int) -> bool:
+        """Whether to go for this one. Nobody may hold us at an old state that only he serves; nor may peers whose
+        checkpoints differ have us change between them for ever."""
+        if self.target is None:
+            return True
+        present, offered = self.target.header.height, target.header.height
+        if not self.peers.serving(present):
+            return offered != present
+        more = len(self.peers.serving(offered)) >= len(self.peers.serving(present))
+        keep_us = (KEEP_US if more else KEEP_ALONE_US) << min(self._moves, DOUBLINGS_MAX)
+        return offered > present and now_us >= self._aimed_us + keep_us
+
+    def _aim(self, target: Target, now_us: int) -> None:
+        """Go for this one."""
+        self._aimed_us = now_us
+        self._moves += 1
+        self.target = target
+        self.walk = None
+        for number in list(self._flights):
+            self.peers.of(self._flights.pop(number).peer).asked -= 1
+        self.needs_local = True
+        self._offers_due_us = 0
+
+    def begin_walk(self, target: Target, local: list[LocalTable], now_us: int) -> None:
+        """What is here, in the shape of this target's tables."""
+        if self.target is not target:
+            return
+        if self.began_us < 0:
+            self.began_us = now_us
+        self.walk = StateWalk(target.manifest, local, self._ranges)
+        self._fill(now_us)
+
+    # -- asking ---------------------------------------------------------------------------------------
+
+    def _fill(self, now_us: int) -> None:
+        """Ask as much as peers, and what waits to be stored, allow."""
+        walk, target = self.walk, self.target
+        if walk is None or target is None:
+            return
+        height = target.header.height
+        while self._unstored + self._asked_bytes() < UNSTORED_BYTES_MAX:
+            ready = self.peers.ready(height, now_us)
+            if not ready:
+                return
+            piece = walk.next()
+            if piece is None:
+                self._hedge(ready, now_us)
+                return
+            self._ask(ready[0], piece, [], now_us)
+
+    def _asked_bytes(self) -> int:
+        return sum(flight.piece.size_bytes for flight in self._flights.values())
+
+    def _ask(self, peer: int, piece: Piece, copies: list[int], now_us: int) -> None:
+        assert self.target is not None
+        self._number += 1
+        known = self.peers.of(peer)
+        due_us = now_us + TIMEOUT_US + int(min(2 * known.latency_us, TIMEOUT_US))
+        copies.append(self._number)
+        self._flights[self._number] = _Flight(piece, peer, now_us, due_us, copies)
+        known.asked += 1
+        indices = b"".join(index.to_bytes(4, "little") for index in piece.indices)
+        height = self.target.header.height
+        self.asks.append((peer, FetchState(self._number, height, piece.table, piece.level, indices, piece.chunks)))
+
+    def _hedge(self, ready: list[int], now_us: int) -> None:
+        """Nothing new is to be asked: ask a ready peer for what a slow one should have answered."""
+        slow = sorted(self._flights.values(), key=lambda flight: flight.sent_us)
+        for flight in slow:
+            for peer in ready:
+                known = self.peers.of(peer)
+                waited = now_us - flight.sent_us
+                if (
+                    waited >= HEDGE_US and waited > 4 * known.latency_us and len(flight.copies) < COPIES_MAX
+                    and peer != flight.peer and known.asked < known.window
+                ):  # fmt: skip
+                    self._ask(peer, flight.piece, flight.copies, now_us)
+                    break
+
+    def _end(self, number: int) -> None:
+        """A request comes to nothing; its piece is asked for again, unless another request for it is under way."""
+        flight = self._flights.pop(number)
+        flight.copies.remove(number)
+        if not flight.copies and self.walk is not None:
+            self.walk.give_back(flight.piece)
+
+    # -- answers --------------------------------------------------------------------------------------
+
+    def answered(self, peer: int, part: StatePart, now_us: int) -> None:
+        """An answer came. One that nobody waits for any more is of no use, and no lie."""
+        flight = self._flights.get(part.request)
+        if flight is None or flight.peer != peer or self.walk is None:
+            return
+        known = self.peers.of(peer)
+        if not part.data:
+            self._gone(known, part.request)
+            self._fill(now_us)
+            return
+        try:
+            arrived = self.walk.take(flight.piece, part.data)
+        except Refused as refused:
+            self._blame(peer, str(refused))
+            self._fill(now_us)
+            return
+        known.answered(len(part.data), now_us - flight.sent_us)
+        self.bytes_fetched += len(part.data)
+        for number in flight.copies:
+            other = self._flights.pop(number)
+            if number != part.request:
+                self.peers.of(other.peer).stalled(now_us)
+        if arrived is not None:
+            self._unstored += arrived.data.nbytes
+            self.arrived.append(arrived)
+        self._fill(now_us)
+
+    def _gone(self, known: StatePeer, number: int) -> None:
+        """It doesn't serve the target any more."""
+        known.asked -= 1
+        if known.height >= 0:
+            known.gone, known.height = known.height, -1
+        self._end(number)
+        self._offers_due_us = 0
+
+    def stored(self, size: int, now_us: int) -> None:
+        """So many bytes of `arrived` are in the store."""
+        self._unstored -= size
+        self._fill(now_us)
+
+    def _blame(self, peer: int, detail: str) -> None:
+        self.peers.of(peer).barred = detail
+        self.blamed.append((peer, detail))
+        self._lost(peer)

@@ -1,0 +1,228 @@
+"""States of made-up tables, the peers that serve them (honest or not), and a fetcher, all in virtual time."""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from blake3 import blake3
+
+from lockstep.base.digest import digest
+from lockstep.base.errors import Refused
+from lockstep.base.keys import PrivateKey
+from lockstep.ledger.manifest import Manifest, TableEntry
+from lockstep.ledger.subtree import leaf_values
+from lockstep.ledger.table import CHUNK_BYTES
+from lockstep.sync.checkpoint_server import CheckpointServer, PinnedState
+from lockstep.sync.state_sync import StateSync
+from lockstep.sync.state_walk import LocalTable
+from lockstep.wire.block import Header
+from lockstep.wire.certificate import finalization
+from lockstep.wire.message import (
+    CheckpointOffer,
+    FetchCheckpoint,
+    FetchState,
+    StatePart,
+    decode_message,
+    encode_message,
+)
+from lockstep.wire.validators import ValidatorSet
+from lockstep.wire.vote import sign_finalize
+
+CHAIN = digest(b"state peers")
+KEYS = [PrivateKey(bytes([i + 1]) * 32) for i in range(4)]
+VALIDATORS = ValidatorSet(CHAIN, tuple(key.public for key in KEYS), (1,) * 4)
+ROW = 16
+
+
+def make_offer(height: int, tables: list[bytes]) -> CheckpointOffer:
+    """A checkpoint of tables with these bytes, certified by all four validators."""
+    import msgspec
+
+    entries = tuple(
+        TableEntry(f"table{i}", "value:<i8[2]@0", ROW, len(data) // ROW, blake3(data).hexdigest())
+        for i, data in enumerate(tables)
+    )
+    manifest = msgspec.json.encode(Manifest("lockstep-state-1", entries))
+    header = Header(CHAIN, height, height, height - 1, 1_700_000_000_000, 0, 0, 0, bytes(32), bytes(32))
+    votes = [
+        sign_finalize(key, CHAIN, i, height, height, header.digest, digest(manifest), bytes(32))
+        for i, key in enumerate(KEYS)
+    ]
+    return CheckpointOffer(header.encode(), finalization(votes, 4), manifest)
+
+
+@dataclass
+class MadeState:
+    """A pinned state in memory."""
+
+    offer: CheckpointOffer
+    height: int
+    tables: list[bytes]
+
+    def read(self, table: int, first: int, count: int) -> bytes:
+        data = self.tables[table][first * CHUNK_BYTES : (first + count) * CHUNK_BYTES]
+        return data.ljust(count * CHUNK_BYTES, b"\0")
+
+    def close(self) -> None:
+        pass
+
+
+class MadeSource:
+    """A peer's store, whose newest checkpoint may change."""
+
+    def __init__(self, height: int, tables: list[bytes]) -> None:
+        self.renew(height, tables)
+
+    def renew(self, height: int, tables: list[bytes]) -> None:
+        self.state = MadeState(make_offer(height, tables), height, tables)
+
+    def newest_height(self) -> int | None:
+        return self.state.height
+
+    def pin(self) -> PinnedState | None:
+        return self.state
+
+
+Mischief = Callable[[int, FetchCheckpoint | FetchState, object], object]
+"""(time µs, request, honest answer) → what is sent instead: an answer, (delay µs, answer), or None for silence."""
+
+
+@dataclass
+class Peer:
+    """Answers after `delay_us`; one request after the other."""
+
+    server: CheckpointServer
+    delay_us: int = 1_000
+    mischief: Mischief | None = None
+    free_us: int = 0
+    requests: int = 0
+
+
+@dataclass
+class Fetcher:
+    """Drives a `StateSync` against peers. `chunks` is the staging area and the older state, by table."""
+
+    peers: list[Peer]
+    own_height: int = 0
+    chunks: dict[int, dict[int, bytes]] = field(default_factory=dict)
+    ranges: dict[int, tuple[int, int]] | None = None
+    now_us: int = 0
+    store_us: int = 500
+    blamed: list[tuple[int, str]] = field(default_factory=list)
+    bytes_in: int = 0
+
+    def __post_init__(self) -> None:
+        self.sync = StateSync(VALIDATORS, self.own_height, self.ranges)
+        self._heap: list[tuple[int, int, Callable[[], None]]] = []
+        self._count = 0
+        self.connected = list(range(len(self.peers)))
+
+    def call(self, delay_us: int, action: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._heap, (self.now_us + delay_us, self._count, action))
+
+    def run(self, until_us: int = 120_000_000, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Whether it completed; `stop` ends it early."""
+        self._tick()
+        while self._heap and not self.sync.is_complete and self.now_us < until_us and not stop():
+            self.now_us, _, action = heapq.heappop(self._heap)
+            action()
+            self._carry()
+        return self.sync.is_complete
+
+    def tables(self, used: list[int]) -> list[bytes]:
+        """What is here, as tables of so many bytes."""
+        return [
+            b"".join(self.chunks.get(t, {}).get(i, bytes(CHUNK_BYTES)) for i in range(-(-size // CHUNK_BYTES)))[:size]
+            for t, size in enumerate(used)
+        ]
+
+    def _tick(self) -> None:
+        self.sync.tick(self.connected, self.now_us)
+        self._carry()
+        self.call(max(1_000, self.sync.deadline() - self.now_us), self._tick)
+
+    def _carry(self) -> None:
+        sync = self.sync
+        if sync.needs_local:
+            sync.needs_local = False
+            target = sync.target
+            assert target is not None
+            local = [self._local(i, e.used_bytes) for i, e in enumerate(target.manifest.tables)]
+            sync.begin_walk(target, local, self.now_us)
+        for arrived in sync.arrived:
+            rows = self.chunks.setdefault(arrived.table, {})
+            for number, row in zip(arrived.numbers.tolist(), arrived.data, strict=True):
+                rows[number] = row.tobytes()
+            self.call(self.store_us, lambda size=arrived.data.nbytes: sync.stored(size, self.now_us))  # type: ignore[misc]
+        sync.arrived.clear()
+        for peer, request in sync.asks:
+            if peer in self.connected:
+                self._send(peer, request)
+        sync.asks.clear()
+        self.blamed += sync.blamed
+        sync.blamed.clear()
+
+    def _local(self, table: int, used: int) -> LocalTable:
+        chunks = -(-used // CHUNK_BYTES)
+        here = {n: row for n, row in self.chunks.get(table, {}).items() if n < chunks}
+        numbers = np.array(sorted(here), np.int64)
+        leaves, present = np.zeros((chunks, 8), np.uint32), np.zeros(chunks, bool)
+        if len(numbers):
+            data = np.frombuffer(b"".join(here[n] for n in numbers.tolist()), np.uint8).reshape(-1, CHUNK_BYTES).copy()
+            if numbers[-1] == chunks - 1:
+                data[-1, used - (chunks - 1) * CHUNK_BYTES :] = 0
+            leaves[numbers], present[numbers] = leaf_values(data, numbers, used), True
+        first = here[0][:used] if chunks == 1 and here else b""
+        return LocalTable(leaves, present, first)
+
+    def _send(self, peer: int, request: FetchCheckpoint | FetchState) -> None:
+        to = self.peers[peer]
+        to.requests += 1
+        decoded = decode_message(encode_message(request))
+        answer: object
+        try:
+            if isinstance(decoded, FetchCheckpoint):
+                answer = to.server.offer(decoded.height, self.now_us)
+            else:
+                assert isinstance(decoded, FetchState)
+                answer = to.server.part(decoded, self.now_us)
+        except Refused as refused:
+            raise AssertionError(f"an honest request was refused: {refused}") from refused
+        delay_us = to.delay_us
+        if to.mischief is not None:
+            answer = to.mischief(self.now_us, request, answer)
+            if isinstance(answer, tuple):
+                delay_us, answer = answer
+        if answer is None:
+            return
+        to.free_us = max(to.free_us, self.now_us) + delay_us
+        self.call(to.free_us - self.now_us, lambda: self._receive(peer, answer))
+
+    def _receive(self, peer: int, answer: object) -> None:
+        if peer not in self.connected:
+            return
+        if isinstance(answer, CheckpointOffer):
+            self.sync.offered(peer, answer, self.now_us)
+        else:
+            assert isinstance(answer, StatePart)
+            self.bytes_in += len(answer.data)
+            self.sync.answered(peer, answer, self.now_us)
+
+
+def random_tables(seed: int, sizes: list[int]) -> list[bytes]:
+    """Tables of so many bytes."""
+    random = np.random.default_rng(seed)
+    return [random.integers(0, 256, size, dtype=np.uint8).tobytes() for size in sizes]
+
+
+def as_chunks(tables: list[bytes]) -> dict[int, dict[int, bytes]]:
+    """Tables as a store has them."""
+    return {
+        t: {
+            i: data[i * CHUNK_BYTES : (i + 1) * CHUNK_BYTES].ljust(CHUNK_BYTES, b"\0")
+            for i in range(-(-len(data) // CHUNK_BYTES))
+        }
+        for t, data in enumerate(tables)
+    }  # fmt: skip
