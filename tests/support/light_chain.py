@@ -32,6 +32,10 @@ class LightChain:
     salt: bytes = b""
     changes: dict[int, list[PrivateKey]] = field(default_factory=dict)
     gaps: tuple[int, ...] = ()
+    payload: bytes = b""
+    """Every block's payload digest; different ones if left out."""
+    bundles: int = 0
+    events: bytes = digest(b"events")
     headers: list[Header] = field(default_factory=lambda: [genesis_header(CHAIN, START_MS)])
 
     def keys_at(self, height: int) -> list[PrivateKey]:
@@ -42,8 +46,8 @@ class LightChain:
         while len(self.headers) <= height:
             parent = self.headers[-1]
             self.headers.append(
-                Header(CHAIN, parent.height + 1, parent.view + 1, parent.view, parent.time_ms + BLOCK_MS, 0, 0, 0,
-                       parent.digest, digest(self.salt + bytes([len(self.headers) & 255])))
+                Header(CHAIN, parent.height + 1, parent.view + 1, parent.view, parent.time_ms + BLOCK_MS, 0, self.bundles, 0,
+                       parent.digest, self.payload or digest(self.salt + bytes([len(self.headers) & 255])))
             )  # fmt: skip
         return self
 
@@ -52,7 +56,7 @@ class LightChain:
         keys = self.keys_at(height)
         header, count = self.headers[height], len(keys) * 2 // 3 + 1 if signers is None else signers
         votes = [
-            sign_finalize(key, CHAIN, i, header.view, height, header.digest, digest(state), digest(b"events"))
+            sign_finalize(key, CHAIN, i, header.view, height, header.digest, digest(state), self.events)
             for i, key in enumerate(keys[:count])
         ]
         return finalization(votes, len(keys))

@@ -5,10 +5,13 @@ that certificates and the node's own votes name, and can execute the blocks agai
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lockstep.base.errors import ConfigurationError, StorageFailed
+import msgspec
+
+from lockstep.base.errors import ConfigurationError, Refused, StorageFailed
 from lockstep.log.reader import LogReader
 from lockstep.log.segment import (
     HEADER_BYTES,
@@ -23,13 +26,14 @@ from lockstep.node.checks import observation_rows
 from lockstep.node.executor import Executor
 from lockstep.node.record import Record, StoredBlock, decode_record
 from lockstep.runtime.directory import Directory
-from lockstep.runtime.store import Store
+from lockstep.runtime.store import CheckpointMeta, Store
 from lockstep.venue.venue import Venue
 from lockstep.wire.block import Header, genesis_header
 from lockstep.wire.block import decode_header as decode_block_header
-from lockstep.wire.certificate import Finalization
+from lockstep.wire.certificate import Finalization, verify_certificate
 from lockstep.wire.genesis import load_genesis
 from lockstep.wire.observation import Observation
+from lockstep.wire.validators import ValidatorSet, validator_set
 from lockstep.wire.vote import Finalize
 
 
@@ -50,8 +54,12 @@ class StoredChain:
         """Raises `ConfigurationError` when this is no home, `StorageFailed` when its files are damaged."""
         self.home = home
         self.genesis = load_genesis(home / "genesis.json")
-        self._store = Store(home / "checkpoints", read_only=True) if (home / "checkpoints").is_dir() else None
-        meta = None if self._store is None or from_genesis else self._store.checkpoint()
+        meta = None
+        if not from_genesis and (home / "checkpoints").is_dir():
+            with self._opened_store() as store:
+                meta = store.checkpoint()
+        if meta is not None:
+            _check_checkpoint(meta, validator_set(self.genesis), home)
         self._from_genesis = meta is None
         self.base = (
             genesis_header(self.genesis.chain_id, self.genesis.time_ms)
@@ -92,29 +100,40 @@ class StoredChain:
 
         Both checkpoints are certified, so it does not matter whose state is taken. Raises `ConfigurationError` when
         this home has other blocks there, or has them no more."""
-        if self._store is None or other.base.height >= self.base.height:
+        if other.base.height >= self.base.height:
             return
         reader = LogReader(Directory(self.home / "log"))
         blocks: list[StoredBlock] = []
         parent = other.base.digest
-        for height in range(other.base.height + 1, self.base.height + 1):
-            place = self._store.block(height)
-            stored = None if place is None else decode_record(reader.read(place.block))
-            if not isinstance(stored, StoredBlock) or stored.block.header.parent != parent:
-                raise ConfigurationError(f"{self.home} has no block {height} that follows the blocks of {other.home}")
-            if place is not None and place.certificate:
-                self._note(decode_record(reader.read(place.certificate)))
-            blocks.append(stored)
-            parent = stored.block.digest
+        with self._opened_store() as store:
+            for height in range(other.base.height + 1, self.base.height + 1):
+                place = store.block(height)
+                stored = None if place is None else decode_record(reader.read(place.block))
+                if not isinstance(stored, StoredBlock) or stored.block.header.parent != parent:
+                    raise ConfigurationError(f"{self.home} has no block {height} that follows those of {other.home}")
+                if place is not None and place.certificate:
+                    self._note(decode_record(reader.read(place.certificate)))
+                blocks.append(stored)
+                parent = stored.block.digest
         reader.close()
         self.blocks = blocks + self.blocks
         self.base, self._make_venue = other.base, other._make_venue
 
+    @contextmanager
+    def _opened_store(self) -> Iterator[Store]:
+        """The checkpoint store, as short as possible: LMDB opens a folder once in a process."""
+        store = Store(self.home / "checkpoints", read_only=True)
+        try:
+            yield store
+        finally:
+            store.close()
+
     def _venue(self) -> Venue:
-        saved = None if self._from_genesis or self._store is None else self._store.state()
-        if saved is None:
+        if self._from_genesis:
             return Venue(self.genesis)
-        if saved[0].state_root != self._base_root:
+        with self._opened_store() as store:
+            saved = store.state()
+        if saved is None or saved[0].state_root != self._base_root:
             raise ConfigurationError(f"{self.home} has a new checkpoint since it was first looked at: try again")
         return Venue(self.genesis, (saved[0].manifest, saved[1]))
 
@@ -143,6 +162,17 @@ class StoredChain:
                 self.roots[record.block] = Roots(record.height, record.state_root, record.event_root, is_own=True)
             case _:
                 pass
+
+
+def _check_checkpoint(meta: CheckpointMeta, validators: ValidatorSet, home: Path) -> None:
+    """A checkpoint is taken as it is only because a quorum signed its root."""
+    final = msgspec.msgpack.decode(meta.certificate, type=Finalization)
+    try:
+        verify_certificate(final, validators)
+    except Refused as refused:
+        raise StorageFailed(f"the checkpoint of {home} is not certified: {refused}") from refused
+    if (final.height, final.state_root) != (meta.height, meta.state_root):
+        raise StorageFailed(f"the checkpoint of {home} has another state root than its certificate")
 
 
 def _path(blocks: dict[bytes, StoredBlock], tip: bytes, base: Header) -> list[StoredBlock] | None:
