@@ -46,8 +46,9 @@ class LightChain:
         while len(self.headers) <= height:
             parent = self.headers[-1]
             self.headers.append(
-                Header(CHAIN, parent.height + 1, parent.view + 1, parent.view, parent.time_ms + BLOCK_MS, 0, self.bundles, 0,
-                       parent.digest, self.payload or digest(self.salt + bytes([len(self.headers) & 255])))
+                Header(CHAIN, parent.height + 1, parent.view + 1, parent.view, parent.time_ms + BLOCK_MS, 0,
+                       self.bundles, 0, parent.digest,
+                       self.payload or digest(self.salt + bytes([len(self.headers) & 255])))
             )  # fmt: skip
         return self
 
