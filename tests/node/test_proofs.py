@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lockstep.base.digest import digest
 from lockstep.base.errors import Refused
 from lockstep.node.events import Proved, Question
-from lockstep.node.proofs import ATTEMPTS_MAX, WAITING_MAX
+from lockstep.node.proofs import ATTEMPTS_MAX, WAITING_MAX, WAITING_PER_CLIENT_MAX
 from lockstep.node.prover import prove, prove_outcome
 from lockstep.node.record import StoredBlock
 from lockstep.simulator.world import World
@@ -123,7 +123,7 @@ def test_an_answer_waits_for_its_certificate_and_a_displaced_one_is_made_again()
     node = world.nodes[0]
     proofs = node.replica._proofs
     question = Question(CLIENT, AskState(5, Query.ACCOUNT, 0, 0), 1)
-    proofs._count += 1
+    proofs._asking[CLIENT] = 1
     proofs.proved(Proved(question, bytes(32), node.replica.final.height + 1, b"", ()))
     assert replies(world, StateReply) == []
     assert world.run_until(lambda: bool(replies(world, StateReply)), SECOND)
@@ -131,7 +131,7 @@ def test_an_answer_waits_for_its_certificate_and_a_displaced_one_is_made_again()
     assert reply.finalization is not None and reply.finalization.block != bytes(32)
     assert proven(light_client(world), question.request, reply, world.now_us // 1000).exists
     last = Question(CLIENT, question.request, ATTEMPTS_MAX)
-    proofs._count += 1
+    proofs._asking[CLIENT] = 1
     node.take(Proved(last, bytes(32), 1, b"", ()))
     assert replies(world, StateReply)[-1].reason == "not-ready"
 
@@ -141,12 +141,21 @@ def test_too_many_questions_are_told_busy_and_a_halted_node_says_so() -> None:
     world.start()
     world.run(SECOND)
     node = world.nodes[0]
-    for token in range(WAITING_MAX + 3):
+    for token in range(WAITING_PER_CLIENT_MAX + 3):
         node.ask(CLIENT, AskState(token, Query.PRICE, 0, 0))
     assert [reply.reason for reply in replies(world, StateReply)] == ["busy"] * 3
+    others = WAITING_MAX - WAITING_PER_CLIENT_MAX
+    for number in range(others + 1):
+        node.ask(CLIENT + 1 + number, AskState(number, Query.PRICE, 0, 0))
+    told = {c: m.reason for c, m in node.replies if c > CLIENT and isinstance(m, StateReply)}
+    assert told == {CLIENT + 1 + others: "busy"}
     world.run(SECOND)
     answered = [reply for reply in replies(world, StateReply) if not reply.reason]
-    assert sorted(reply.token for reply in answered) == list(range(WAITING_MAX))
+    assert sorted(reply.token for reply in answered) == list(range(WAITING_PER_CLIENT_MAX))
+    assert len([1 for c, m in node.replies if c > CLIENT and isinstance(m, StateReply) and not m.reason]) == others
+    node.ask(CLIENT, AskState(5_000, Query.PRICE, 0, 0))
+    world.run(SECOND)
+    assert replies(world, StateReply)[-1].token == 5_000 and not replies(world, StateReply)[-1].reason
     node.replica._ctx.halted = "for a test"
     node.ask(CLIENT, AskState(9_999, Query.PRICE, 0, 0))
     assert replies(world, StateReply)[-1].reason == "halted"

@@ -189,13 +189,20 @@ class Ledger:
 
         Raises `InvariantBroken` while an epoch is being written, `IndexError` when there is no such row.
         """
-        state = self.state
+        return self.prove_rows([(number, row)])[0]
+
+    def prove_rows(self, rows: Iterable[tuple[int, int]]) -> list[RowProof]:
+        """The same for several rows, as (table number, row)."""
         if self._epochs and self._epochs[-1].sealed is None:
             raise InvariantBroken("no row can be proven while an epoch is being written")
+        if self._state().root != self.state.root:  # hashes what a rollback left to be hashed
+            raise InvariantBroken("a rollback did not restore the state")
+        return [self._prove(number, row) for number, row in rows]
+
+    def _prove(self, number: int, row: int) -> RowProof:
+        state = self.state
         if not 0 <= row < state.counts[number]:
             raise IndexError(f"table {self.layouts[number].name} has {state.counts[number]} rows, and no row {row}")
-        if self._state().root != state.root:  # hashes what a rollback left to be hashed
-            raise InvariantBroken("a rollback did not restore the state")
         width, used = int(self._width[number]), int(state.counts[number] * self._width[number])
         chunk = row * width // CHUNK_BYTES
         image = self._chunks[self._first[number] + chunk].tobytes()[: used - chunk * CHUNK_BYTES]

@@ -26,8 +26,9 @@ from lockstep.wire.light import (
     StateReply,
 )
 
-WAITING_MAX: Final = 256
-"""Queries being proven, or waiting for a certificate. One beyond it is told `busy`."""
+WAITING_MAX: Final = 64
+"""Queries being proven, or waiting for a certificate. One beyond it is told `busy`: the executor makes the proofs."""
+WAITING_PER_CLIENT_MAX: Final = 8
 ATTEMPTS_MAX: Final = 8
 _NO_HEADER: Final = b""
 
@@ -39,7 +40,8 @@ class Proofs:
         self._ctx = ctx
         self._newest: tuple[Header, Finalization] | None = None
         self._waiting: dict[bytes, list[Proved]] = {}
-        self._count = 0
+        self._asking: dict[int, int] = {}
+        """Queries that are not answered yet, by client."""
         self._keys = b"".join(ctx.validators.keys)
 
     def ask(self, client: int, request: LightRequest) -> None:
@@ -88,25 +90,32 @@ class Proofs:
             self._serve(client, request)
 
     def _state(self, client: int, request: AskState) -> None:
-        if self._ctx.halted or self._count >= WAITING_MAX:
+        asking = self._asking.get(client, 0)
+        is_busy = asking >= WAITING_PER_CLIENT_MAX or sum(self._asking.values()) >= WAITING_MAX
+        if self._ctx.halted or is_busy:
             self._refuse(client, request, Reason.HALTED if self._ctx.halted else Reason.BUSY)
             return
-        self._count += 1
+        self._asking[client] = asking + 1
         self._ctx.out.append(Prove(Question(client, request, 1)))
 
     def _again(self, event: Proved) -> None:
         asked = event.question
         if asked.attempt >= ATTEMPTS_MAX:
-            self._count -= 1
+            self._done(asked.client)
             self._refuse(asked.client, asked.request, Reason.NOT_READY)
         else:
             self._ctx.out.append(Prove(replace(asked, attempt=asked.attempt + 1)))
 
     def _answer(self, event: Proved, header: Header, certificate: Finalization) -> None:
-        self._count -= 1
         asked = event.question
+        self._done(asked.client)
         reply = StateReply(asked.request.token, "", header.encode(), certificate, event.manifest, event.rows)
         self._reply(asked.client, reply)
+
+    def _done(self, client: int) -> None:
+        left = self._asking.pop(client, 0) - 1
+        if left > 0:
+            self._asking[client] = left
 
     def _serve(self, client: int, request: AskLight | AskOutcome) -> None:
         final = self._ctx.tree.root.height

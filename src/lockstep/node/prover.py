@@ -7,7 +7,6 @@ from lockstep.node.events import Proved, Question
 from lockstep.node.executor import Executor
 from lockstep.node.record import StoredBlock
 from lockstep.sync.light_walk import Row, walk
-from lockstep.venue import schema
 from lockstep.venue.event import EVENT
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.light import PROOF_BYTES_MAX, AskOutcome, OutcomeReply, Piece, ShownRow
@@ -23,12 +22,9 @@ def prove(executor: Executor, question: Question) -> Proved:
         return venue.rows(table)[row]
 
     walk(request.query, request.number, request.other, read)
-    shown: list[ShownRow] = []
-    for table, row in rows:
-        proof = venue.ledger.prove_row(table, row)
-        shown.append(ShownRow(schema.ROWS[table][0], row, proof.chunk, proof.path))
+    shown = tuple(ShownRow(p.table, p.row, p.chunk, p.path) for p in venue.ledger.prove_rows(rows))
     block, height = executor.top
-    return Proved(question, block, height, venue.ledger.manifest(), tuple(shown))
+    return Proved(question, block, height, venue.ledger.manifest(), shown)
 
 
 def prove_outcome(
