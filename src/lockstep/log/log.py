@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import Final
 
 from lockstep.base.errors import StorageFailed
+from lockstep.base.marks import reached
 from lockstep.log.files import Files
 from lockstep.log.segment import (
     HEADER_BYTES,
@@ -99,13 +100,16 @@ class Log:
 
     def sync(self) -> None:
         """Make everything appended so far durable. Raises `StorageFailed`, then and ever after."""
+        self._sync()
+        if self._marked < self._sequence - 1:
+            self._mark()
+
+    def _sync(self) -> None:
         self._check()
         try:
             self.files.sync(self._file)
         except OSError as error:
             raise self._poison("making the log durable", error) from error
-        if self._marked < self._sequence - 1:
-            self._mark()
 
     def close(self) -> None:
         """Give the file back. What was not synced may be lost with the machine, not with the process."""
@@ -153,8 +157,9 @@ class Log:
         self._offset += RECORD_HEADER_BYTES
 
     def _rotate(self) -> None:
-        """Only the last segment may end in an unfinished write, so this one is made durable before the next."""
-        self.sync()
+        """Only the last segment may end in an unfinished write, so this one is made durable before the next. It gets no
+        mark: a mark is not synced, so it would be such a write; and the next segment says as much."""
+        self._sync()
         self.close()
         self.begin_segment(self._segment + 1, self._sequence)
 
@@ -167,6 +172,7 @@ class Log:
 
     def _poison(self, doing: str, error: OSError) -> StorageFailed:
         failure = storage_error(f"{doing} in {self.files.where}", error)
+        reached("log: a write or sync failed")
         self._failed = str(failure)
         return failure
 
@@ -200,6 +206,7 @@ def _open(log: Log, start: int | None, visit: Visit) -> Log:
             # A header is durable before the first record is written: no record can have been lost with it.
             if not last or len(data) > HEADER_BYTES or sequence is None:
                 raise StorageFailed(f"{path}: the segment's header, at offset 0, is damaged")
+            reached("log: a segment is begun anew")
             log.notes.append(f"{path}: the segment was never finished being created; it is begun anew")
             log.begin_segment(number, sequence)
             return log
@@ -209,6 +216,7 @@ def _open(log: Log, start: int | None, visit: Visit) -> Log:
         if end != len(data):
             if not last:
                 raise StorageFailed(f"{path}: the record at offset {end} is damaged; later segments follow")
+            reached("log: an unfinished write is cut off")
             log.notes.append(f"{path}: {len(data) - end} bytes of an unfinished write at offset {end} were cut off")
         if last:
             log.continue_at(number, header, end, sequence, marked)
@@ -251,6 +259,7 @@ def _scan(
     assert sequence is not None
     later = find_mark(view, offset, sequence, header.key)
     if later is not None:
+        reached("log: durable bytes are damaged")
         raise StorageFailed(
             f"{path}: the record at offset {offset} is damaged; it was durable, as the mark at {later} says"
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lockstep.base.digest import DIGEST_BYTES
+from lockstep.base.marks import reached
 from lockstep.node.context import Context
 from lockstep.node.tree import Entry
 from lockstep.wire.bundle import Bundle
@@ -43,6 +44,7 @@ class Bodies:
     def want_block(self, block: bytes, ask: list[int]) -> None:
         """Fetch this block, unless that is under way."""
         if block not in self._blocks:
+            reached("bodies: a block is fetched")
             self._blocks[block] = _Request(ask, self._ctx.now_us)
             self.tick()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from lockstep.base.errors import Reason, Refused
 from lockstep.base.limits import EMPTY_DEPTH_MAX, SPECULATIVE_DEPTH_MAX
+from lockstep.base.marks import reached
 from lockstep.consensus import interface as engine_
 from lockstep.consensus.interface import Engine
 from lockstep.node.bodies import Bodies
@@ -198,6 +199,7 @@ class Ordering:
             return
         depth = SPECULATIVE_DEPTH_MAX if header.bundles else EMPTY_DEPTH_MAX
         if not tree.root.height < header.height <= tree.root.height + depth:
+            reached("ordering: a block too deep to vote for")
             return  # too far ahead to vote: asked again when the final height moves
         if entry.block is None:
             self._bodies.want_block(header.digest, [header.proposer, *entry.signers])
@@ -236,6 +238,7 @@ class Ordering:
             else:
                 found.append(bundle)
         if missing:
+            reached("ordering: bundles of a block are missing")
             self._bodies.want_bundles(entry, missing)
             return None
         return tuple(found)
@@ -255,10 +258,12 @@ class Ordering:
     def _answer_invalid(self, entry: Entry, refused: Refused) -> None:
         header = entry.header
         if refused.reason is Reason.FUTURE_TIMESTAMP:
+            reached("ordering: a block from the future waits")
             entry.wanted = False  # our clock's opinion, not a fact: a notarization overrules it
         else:
             entry.valid = False
         text = f"block {header.height} of validator {header.proposer} in view {header.view} is not valid: {refused}"
+        reached("ordering: a notarized block is invalid")
         if entry.notarized:
             self._ctx.halt(f"{text}. A quorum voted for it, so this node's rules or state differ from the network's.")
             return

@@ -18,6 +18,7 @@ import numpy as np
 
 from lockstep.base.errors import InvariantBroken
 from lockstep.base.limits import EMPTY_DEPTH_MAX, SPECULATIVE_DEPTH_MAX
+from lockstep.base.marks import reached
 from lockstep.node.checks import observation_rows
 from lockstep.node.context import Context
 from lockstep.node.effects import Commit, Execute, Persist, Severity
@@ -85,6 +86,7 @@ class Pipeline:
         if common < len(self._planned) and not final:
             top = self._ctx.tree.header(self._planned[-1])
             if top is not None and top.view > path[-1].header.view:
+                reached("pipeline: an older branch does not displace a newer one")
                 return
         self._displace(common)
         for _, entry in fresh:
@@ -104,6 +106,7 @@ class Pipeline:
         """A result came back. One for a block that was displaced meanwhile is of no use."""
         entry = self._ctx.tree.get(event.block)
         if entry is None or event.block not in self._planned:
+            reached("pipeline: a result for a displaced block")
             return
         entry.execution = event.execution
         self._on_executed(entry)
@@ -194,6 +197,7 @@ class Pipeline:
             raise InvariantBroken(f"two blocks of height {other.height} are certified final: {other.block.hex()} too")
         for old in obsolete:
             if old.notarized:
+                reached("pipeline: a notarized block is orphaned")
                 ctx.note(Severity.INFO, f"block {old.header.digest.hex()[:8]} of view {old.header.view} is orphaned")
         self._on_final(entry, fates)
 

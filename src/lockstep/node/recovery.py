@@ -7,6 +7,7 @@ above it are checked anew before anything is built on them. Own votes and certif
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from lockstep.base.marks import reached
 from lockstep.node.bodies import Bodies
 from lockstep.node.context import Context
 from lockstep.node.directory import Directory
@@ -75,6 +76,7 @@ class Recovery:
                 for entry in path:
                     if entry.stored is not None:
                         adopt(entry, entry.stored)
+                reached("recovery: final blocks of the log are executed again")
                 floor = path[-1].header
                 break
         for certificate in finals:

@@ -76,6 +76,8 @@ from lockstep.wire.message import (
 from lockstep.wire.validators import validator_set
 from lockstep.wire.vote import Finalize, Notarize, Nullify
 
+TREE_BLOCKS_MAX = 128
+"""With more blocks waiting to be executed, no more are asked for."""
 CHECKPOINT_COMMANDS = 2_000_000
 """A checkpoint is also due after this many commands, to bound how long a restart takes to execute them again."""
 
@@ -173,7 +175,7 @@ class Replica:
             return None
         candidates = [
             self._ordering.engine.deadline(), self._builder.deadline(), self._bodies.deadline(), self._peers.deadline(),
-            self._catch_up.due_us if self._pipeline.missing else None,
+            self._catch_up.due_us if self._may_chase() else None,
         ]  # fmt: skip
         return min(c for c in candidates if c is not None)
 
@@ -336,13 +338,17 @@ class Replica:
         if not self._pipeline.missing:
             self._catch_up.reset()
             return
-        if len(self._ctx.tree) > 2 * 64:
-            reached("replica: catching up waits for execution")
-            return  # enough to execute for now
+        if not self._may_chase():
+            reached("replica: catching up waits")
+            return
         peer = self._ctx.peers_from([], self._catch_up.attempt)
         request = self._catch_up.request(self._pipeline.tip, peer, self._ctx.now_us)
         if request is not None and peer is not None:
             self._ctx.send(peer, request)
+
+    def _may_chase(self) -> bool:
+        """Not while there is enough to execute, or nobody to ask. Then an event will come, and no timer is needed."""
+        return self._pipeline.missing and bool(self._ctx.connected) and len(self._ctx.tree) <= TREE_BLOCKS_MAX
 
     def _caught_up(self, proven: Proven) -> None:
         for fetched in proven.blocks:

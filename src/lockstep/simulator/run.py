@@ -19,7 +19,7 @@ from lockstep.simulator.saboteur import Saboteur
 from lockstep.simulator.simulated_node import SimulatedNode
 from lockstep.simulator.traders import Traders
 from lockstep.simulator.venue_setup import FEED, small_genesis, validator_keys
-from lockstep.simulator.world import START_US, World
+from lockstep.simulator.world import START_US, Stuck, World
 from lockstep.venue.schema import TABLES
 from lockstep.wire.block import decode_header
 
@@ -128,8 +128,10 @@ class Run:
             self._safety()
             if not self.plan.is_beyond_third:
                 self._liveness()
-            wall = time.perf_counter() - began
+        except Stuck as stuck:
+            self.violations.append(Violation("stuck", str(stuck), self.world.now_us))
         finally:
+            wall = time.perf_counter() - began
             marks.collect(None)
         world, history = self.world, self.world.history
         history.ended_us = world.now_us

@@ -4,6 +4,7 @@ Every kind of fault is a method of the same name. It begins the fault and, where
 `fired` counts faults that did something: a crash of a node that is down anyway does not count.
 """
 
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
@@ -25,6 +26,7 @@ class Saboteur:
         self._world = world
         self._plan = plan
         self.fired: dict[str, int] = {}
+        self.on_fault: Callable[[str], None] = lambda text: None
         self._is_over = False
         """The safety phase: nothing new begins, and healed nodes are left alone."""
         self._cuts: dict[int, list[tuple[int, int]]] = {}
@@ -39,6 +41,7 @@ class Saboteur:
         if not self._is_over:
             # A stream for each fault: leaving one out (`--shrink`) must not change what the others do.
             random = Random(fault.amount)
+            self.on_fault(f"{number}: {fault.kind}, node {fault.node}, {fault.length_us / 1e6:.3f} s")
             getattr(self, f"_{fault.kind}")(self._world.nodes[fault.node], fault, random, number)
 
     def count(self, kind: str) -> None:
@@ -241,6 +244,7 @@ class Saboteur:
         """A quorum is well from now on; what else is wrong at this moment stays so."""
         world, healed = self._world, self._plan.healed
         self._is_over = True
+        self.on_fault(f"validators {', '.join(map(str, healed))} are healed")
         network = world.network
         network.loss_permille = network.duplicate_permille = network.reorder_permille = 0
         network.closed = {link: None for link in network.closed if not (link[0] in healed and link[1] in healed)}

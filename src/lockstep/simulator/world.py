@@ -26,8 +26,14 @@ from lockstep.wire.client import ClientReply
 from lockstep.wire.codec import encode
 from lockstep.wire.genesis import Genesis
 
+STUCK_EVENTS: Final = 1 << 17
+"""So many events at one instant: somebody's timer is always due."""
 START_US: Final = 1_700_000_000_000_000
 _DELIVERED, _FINAL, _STARTED, _ENDED = 1, 2, 3, 4
+
+
+class Stuck(Exception):
+    """Time does not go on."""
 
 
 class World:
@@ -43,6 +49,7 @@ class World:
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         """(time, number, action, arguments); numbers differ, so actions are never compared."""
         self._number = 0
+        self._moved_us = 0
         self._keys = keys
         self._feed_key = feed_key
         self.network = Network(stream(seed, "network"), len(keys))
@@ -57,6 +64,7 @@ class World:
         self.on_final: Callable[[SimulatedNode, FinalBlock], None] = lambda node, final: None
         self.on_stopped: Callable[[SimulatedNode, str, Exception | None], None] = lambda node, text, error: None
         self.on_delivery: Callable[[int, int, Parcel], None] | None = None
+        self.on_life: Callable[[SimulatedNode, str], None] = lambda node, text: None
         self.split: dict[tuple[int, int], None] = {}
         """(instance of a twin, other instance): pairs that do not hear each other in this round."""
         self.nodes: list[SimulatedNode] = []
@@ -111,6 +119,8 @@ class World:
         while heap and heap[0][0] <= end_us:
             self.now_us, _, action, arguments = heapq.heappop(heap)
             self.events += 1
+            if not self.events % STUCK_EVENTS:
+                self._check_moving()
             action(*arguments)
         self.now_us = end_us
 
@@ -121,10 +131,17 @@ class World:
         while heap and heap[0][0] <= end_us:
             self.now_us, _, action, arguments = heapq.heappop(heap)
             self.events += 1
+            if not self.events % STUCK_EVENTS:
+                self._check_moving()
             action(*arguments)
             if condition():
                 return True
         return condition()
+
+    def _check_moving(self) -> None:
+        if self.now_us == self._moved_us:
+            raise Stuck(f"{STUCK_EVENTS} events at {self.now_us}")
+        self._moved_us = self.now_us
 
     def sync_us(self) -> int:
         """How long a sync takes this time."""
@@ -173,6 +190,7 @@ class World:
     def connect_all(self, node: SimulatedNode) -> None:
         """A process has started: it dials everybody, and they dial it."""
         self._audit.add(self.now_us, _STARTED, node.instance, node.incarnation)
+        self.on_life(node, f"starts at height {node.replica.final.height}")
         for other in self.everyone:
             if other.index != node.index:
                 self._dial(node, other)
@@ -196,6 +214,7 @@ class World:
     def disconnect_all(self, node: SimulatedNode) -> None:
         """A process has ended: the others are told at once by its kernel."""
         self._audit.add(self.now_us, _ENDED, node.instance, node.incarnation)
+        self.on_life(node, "ends")
         for other in self.everyone:
             connection = self._connections.of(node.instance, other.instance)
             if other is not node and connection.is_up:
@@ -233,11 +252,13 @@ class World:
 
     def stopped(self, node: SimulatedNode, error: Exception) -> None:
         """A process ended by itself."""
+        self.on_life(node, f"stopped by itself: {error}")
         self.on_stopped(node, str(error), error)
 
     def halted(self, node: SimulatedNode, text: str) -> None:
         """A replica takes no further part."""
         node.history.stopped = text
+        self.on_life(node, f"halted: {text}")
         self.on_stopped(node, text, None)
 
     def committed(self, node: SimulatedNode, final: FinalBlock) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from lockstep.base.errors import Reason, Refused
+from lockstep.base.marks import reached
 from lockstep.wire.block import Header, decode_block
 from lockstep.wire.bundle import Bundle
 from lockstep.wire.certificate import Finalization, verify_certificate
@@ -53,6 +54,7 @@ class CatchUp:
         if peer is None or (self.asked is not None and now_us < self.due_us):
             return None
         if self.asked is not None:  # it did not answer in time
+            reached("catch-up: a peer did not answer in time")
             self.attempt += 1
         self.asked, self.due_us = peer, now_us + TIMEOUT_US
         if self.base != final.digest:
@@ -76,6 +78,7 @@ class CatchUp:
         try:
             return self._take(chain, final)
         except Refused:
+            reached("catch-up: a peer lied")
             self.attempt += 1
             self.buffer.clear()
             raise
