@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from lockstep.node.effects import Severity
+from lockstep.simulator.parcel import Parcel
 from lockstep.simulator.world import World
 from lockstep.wire.client import AskFate, Fate, Submit, SubmitReply
 from lockstep.wire.command import Side
+from lockstep.wire.message import BundleBody
 from tests.support.small_network import PRICE, Trader, keep_reporting, orders, small_world
 
 SECOND = 1_000_000
@@ -231,3 +233,27 @@ def falsify(world: World, indexes: list[int], monkeypatch: pytest.MonkeyPatch) -
         venue = world.nodes[index].executor.venue
         seal = venue.ledger.seal
         monkeypatch.setattr(venue.ledger, "seal", lambda seal=seal: bytes(np.frombuffer(seal(), np.uint8) ^ 1))
+
+
+def test_who_connects_again_is_sent_what_clients_handed_in_meanwhile() -> None:
+    world = small_world(4)
+    world.network.streams = True
+    world.start()
+    keep_reporting(world)
+    world.run(1_000_000)
+    world.network.partition([0], [1, 2, 3])
+    world.run(500_000)
+    trader = Trader(world, 1, node=0)
+    bundles = [trader.submit(orders(Side.BUY, PRICE - 10, [1])) for _ in range(5)]
+    world.run(1_000_000)
+    sent: dict[int, int] = {}
+
+    def note(source: int, target: int, parcel: Parcel) -> None:
+        if source == 0 and isinstance(parcel.message(), BundleBody):
+            sent[target] = sent.get(target, 0) + 1
+
+    world.on_delivery = note
+    world.network.heal()
+    assert world.run_until(lambda: len(fates(trader)) == 5, 3_000_000)
+    assert [fates(trader)[bundle.digest].status for bundle in bundles] == ["final"] * 5
+    assert set(sent.values()) == {5} and len(sent) >= 2, "who is connected need not fetch what a block names"

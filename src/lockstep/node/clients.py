@@ -6,6 +6,7 @@ or rejected because another bundle used its sequence. A subscriber is told; anyb
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from lockstep.base.digest import ZERO_DIGEST
 from lockstep.base.errors import Reason, Refused
@@ -21,6 +22,9 @@ from lockstep.wire.message import BundleBody
 _LASTING = (Reason.BAD_SIGNATURE, Reason.UNKNOWN_ACCOUNT, Reason.WRONG_CHAIN)
 """Refusals that are a fate. Others pass (`busy`), or the bundle has another fate already (`replayed`)."""
 
+SPREAD_AGAIN_BYTES_MAX: Final = 256 * 1024
+"""The rest is fetched when a block needs it. A peer that keeps reconnecting must not be flooded."""
+
 
 @dataclass(slots=True)
 class _Client:
@@ -35,7 +39,7 @@ class Clients:
         self._added = added
         self._clients: dict[int, _Client] = {}
         self._origins: dict[bytes, int] = {}
-        """Bundle digest → the client that waits for its fate. No larger than the pool."""
+        """Digest of a bundle that was handed in here and has no fate yet → by which client. No larger than the pool."""
 
     def _client(self, client: int) -> _Client:
         return self._clients.setdefault(client, _Client())
@@ -60,10 +64,20 @@ class Clients:
                 self._ctx.fates.record(fates.rejected(digest, refused.reason.value))
             self._reply(client, SubmitReply(digest, refused.reason.value, refused.detail))
             return
-        if self._client(client).subscribed is not None:
-            self._origins[digest] = client
+        self._origins[digest] = client
         self._ctx.broadcast(BundleBody(raw))
         self._reply(client, SubmitReply(digest, "", ""))
+
+    def spread_again(self, peer: int) -> None:
+        """A peer is connected (again): send it what was handed in here and may have been spread without it."""
+        left = SPREAD_AGAIN_BYTES_MAX
+        for digest in self._origins:
+            bundle = self._ctx.pool.get(digest)
+            if bundle is not None:
+                left -= len(bundle.raw)
+                if left < 0:
+                    return
+                self._ctx.send(peer, BundleBody(bundle.raw))
 
     def take(self, bundle: Bundle) -> None:
         """Check a bundle and put it into the pool; raises `Refused`. Cheap checks first, the signature last."""
@@ -121,7 +135,7 @@ class Clients:
     def _close(self, fate: Fate) -> None:
         self._ctx.fates.record(fate)
         client = self._origins.pop(fate.digest, None)
-        if client is not None and client in self._clients:
+        if client is not None and client in self._clients and self._clients[client].subscribed is not None:
             self._reply(client, fate)
 
     def _announce(self, entry: Entry) -> None:

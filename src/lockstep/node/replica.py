@@ -163,6 +163,7 @@ class Replica:
                 self._clients.left(event.client)
             case PeerConnected():
                 self._peers.connected(event.peer)
+                self._clients.spread_again(event.peer)
             case PeerLost():
                 self._peers.lost(event.peer)
                 self._ordering.drive(engine_.PeerGone(event.peer))

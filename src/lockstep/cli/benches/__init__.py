@@ -69,5 +69,11 @@ BENCHES: dict[str, Bench] = {
         f"{_HERE}.light_client", "light_client", "head trusted after 10,000 missed blocks", Bar(50, "lower"),
         {"certificates": Bar(2, "lower")},
     ),
+    "wan-finality": Bench(
+        f"{_HERE}.wan", "wan_finality", "finality over its lower bound, 13 regions, simulated", Bar(1.15, "lower")
+    ),
+    "partition-recovery": Bench(
+        f"{_HERE}.wan", "partition_recovery", "normal again after a partition of 20 s, simulated", Bar(1.0, "lower")
+    ),
 }  # fmt: skip
 """By name, in the order in which `make bench` runs them."""
