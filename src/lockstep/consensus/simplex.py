@@ -48,6 +48,7 @@ from collections.abc import Sequence
 
 from lockstep.base.errors import InvariantBroken, Refused
 from lockstep.base.keys import PrivateKey
+from lockstep.base.marks import reached
 from lockstep.consensus import interface as on
 from lockstep.consensus.activity import Activity
 from lockstep.consensus.assistance import Assistance
@@ -126,6 +127,7 @@ class Simplex:
 
     def unmute(self, through_view: int) -> None:
         """From now on, sign in views above this one."""
+        reached("simplex: a muted validator signs again")
         self._own.closed_view = max(through_view, self._book.final.view)
 
     def start(self, now_us: int) -> list[on.Effect]:
@@ -227,10 +229,12 @@ class Simplex:
         if self._clock.is_over(self._now):
             self._give_up()
         if self._clock.retry_us <= self._now:
+            reached("simplex: everything is said again")
             self._broadcast(self._own.undecided(self._book.decided), self._book.newest())
             self._out += self._assistance.ask_ahead(self.view, self._now)
             self._clock.retry_later(self._now)
         if self._clock.finality_us is not None and self._clock.finality_us <= self._now:
+            reached("simplex: finalize votes are said again")
             finalizes = self._own.finalizes()
             self._broadcast(finalizes, self._book.beneath(finalizes))
             self._clock.await_finality(self._now, waiting=True)
@@ -238,6 +242,7 @@ class Simplex:
     def _greet(self, peer: int) -> None:
         """A peer that comes back after a silence missed what was said meanwhile."""
         if peer != self._index and self._assistance.returns(peer, self._now):
+            reached("simplex: a peer that was silent is greeted")
             votes = self._own.unsettled(self._book.decided)
             for said in (*votes, *self._book.newest(), *self._book.beneath(votes)):
                 self._out.append(on.SendTo(peer, said))
@@ -271,6 +276,7 @@ class Simplex:
         try:
             wanted = self._book.ancestry(proposal)
         except Refused as refused:
+            reached("simplex: a proposal contradicts certificates")
             self._checking = proposal.digest
             self._out.append(on.Misbehaved(proposal.proposer, f"proposal of view {proposal.view}: {refused.detail}"))
             self._give_up_if_healthy()
@@ -319,6 +325,7 @@ class Simplex:
         if event.block != self._checking:
             return
         if not event.valid:
+            reached("simplex: an invalid block is given up on")
             self._give_up_if_healthy()
         elif self._own.may_notarize(self.view):
             self._cast(self._own.notarize(self.view, event.block))
@@ -350,6 +357,7 @@ class Simplex:
             self._out.append(on.Misbehaved(sender, f"{type(vote).__name__} of view {vote.view}: {refused}"))
             return False
         if isinstance(taken, Evidence):
+            reached("simplex: a contradiction is accused")
             self._out.append(on.Accuse(taken))
             return False
         return taken
@@ -397,6 +405,7 @@ class Simplex:
     def _finalized(self, certificate: Finalization) -> None:
         diverged = self._roots.add_final(certificate)
         if diverged is not None:
+            reached("simplex: a finalization with other roots")
             self._out.append(diverged)
         if self._validators.leader(certificate.view) == self._index:
             self._out.append(on.Broadcast(certificate))
