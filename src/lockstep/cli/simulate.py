@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from lockstep.base.errors import ConfigurationError
+from lockstep.cli.planted import planted
 from lockstep.simulator.campaign import Job, Report, campaign
 from lockstep.simulator.fault import KINDS
 from lockstep.simulator.marks import all_marks
@@ -94,6 +95,9 @@ def campaign_(
     else:
         _show_campaign(report, never)
     raise typer.Exit(1 if report.failures else VOID if report.void == report.runs else 0)
+
+
+app.command("planted")(planted)
 
 
 # -- options ---------------------------------------------------------------------------------------------
