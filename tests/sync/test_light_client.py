@@ -1,7 +1,8 @@
 """Following a chain from one line of trust: skipping, changing sets, lying sources, forks, and what is remembered."""
 
+import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockstep.base.errors import ConfigurationError, Reason, Refused
@@ -116,9 +117,10 @@ def test_trust_expires() -> None:
     client.rule = Rule(period_ms=DAY_MS)
     chain.grow(40)
     late = chain.headers[20].time_ms + DAY_MS
-    done = run(client, [chain], late)
-    assert isinstance(done[0], Dropped) and "trusting period" in done[0].why
-    assert client.state is not None and client.state.height == 20
+    with pytest.raises(Refused, match="trusting period") as refused:
+        client.step(Follow(), late)
+    assert refused.value.reason is Reason.EXPIRED
+    assert client.state is not None and client.state.height == 20 and client.sources == [0], "no source is to blame"
     with pytest.raises(Refused, match="trusting period"):
         client.check(chain.headers[10], chain.certify(10), late)
     client = LightClient(client.state, 1, Rule(period_ms=DAY_MS))
@@ -204,6 +206,35 @@ def test_headers_of_proofs_old_and_new() -> None:
     chain.grow(30)
     assert isinstance(client.check(chain.headers[30], chain.certify(30), chain.now_ms())[0], Adopted)
     assert client.state is not None and client.state.height == 30
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sampled_from(["honest", "behind", "forged", "minority", "strangers", "silent", "other"]),
+                min_size=1, max_size=5), st.integers(0, 5))  # fmt: skip
+def test_one_honest_source_is_enough_whatever_the_others_do(others: list[str], place: int) -> None:
+    honest = LightChain(KEYS).grow(12)
+    fork, strangers = LightChain(KEYS, salt=b"fork").grow(14), LightChain(keys_of(70, 4)).grow(16)
+    sources = [*others[:place], "honest", *others[place:]]
+    replies = {
+        "honest": lambda height: honest.reply(height), "behind": lambda height: LightChain(KEYS).grow(5).reply(height),
+        "forged": lambda height: msgspec.structs.replace(honest.reply(height), keys=fork.reply(1).keys[::-1]),
+        "minority": lambda height: fork.reply(height, signers=2), "strangers": strangers.reply,
+        "other": lambda height: honest.reply(max(1, height - 3)),
+    }  # fmt: skip
+    client, now_ms = LightClient(honest.root, len(sources)), strangers.now_ms()
+    for _ in range(len(sources) + 1):
+        effects = client.step(Follow(), now_ms)
+        while effects:
+            effect = effects.pop(0)
+            assert not isinstance(effect, Forked)
+            if isinstance(effect, Ask):
+                kind = sources[effect.source]
+                silent = Failed(effect.source, "no answer")
+                event = silent if kind == "silent" else Answered(effect.source, replies[kind](effect.height))
+                effects += client.step(event, now_ms)
+    assert min(place, len(others)) in client.sources, "the honest one is never dropped"
+    assert client.state is not None and client.state.block == honest.headers[client.state.height].digest
+    assert client.state.height == 12 or sources[client.sources[0]] in ("behind", "other"), "late, but no liar"
 
 
 def test_a_source_that_fails_gives_way_to_the_next() -> None:

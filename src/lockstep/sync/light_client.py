@@ -111,11 +111,12 @@ class LightClient:
         """Certificates whose signatures were checked, ever."""
 
     def step(self, event: Event, now_ms: int) -> list[Effect]:
-        """Take one event."""
+        """Take one event. `Follow` raises `Refused` when what is trusted has become too old: no source is to blame."""
         if self.fork is not None:
             return []
         match event:
             case Follow():
+                self._require_fresh(now_ms)
                 self._pending.clear()
                 return [Ask(self.sources[0], 0)] if self.sources else []
             case Failed():
@@ -136,8 +137,7 @@ class LightClient:
         state = self.state
         if state is None or self.fork is not None:
             raise Refused(Reason.BAD_CERTIFICATE, "nothing is trusted: follow the chain first")
-        if state.time_ms + self.rule.period_ms <= now_ms:
-            raise Refused(Reason.EXPIRED, "the trusted header is older than the trusting period: give a new trust line")
+        self._require_fresh(now_ms)
         anchor = state.anchor
         if header.height <= state.height:
             anchor = Anchor(header.height - 1, None, anchor.next_hash, anchor.next_validators)
@@ -155,6 +155,11 @@ class LightClient:
         return [*self._adopt(shown), *(Ask(witness, header.height) for witness in self.sources[1:])]
 
     # -- inside --------------------------------------------------------------------------------------
+
+    def _require_fresh(self, now_ms: int) -> None:
+        since_ms = self._anchor.time_ms
+        if since_ms is not None and since_ms + self.rule.period_ms <= now_ms:
+            raise Refused(Reason.EXPIRED, "the trusted header is older than the trusting period: give a new trust line")
 
     def _answered(self, source: int, reply: LightReply, now_ms: int) -> list[Effect]:
         shown = examine(reply, self.chain_id)
