@@ -60,7 +60,9 @@ class Archive:
         history.close()
         self.answers: list[Effect] = []
         self.failures: list[BaseException] = []
-        self.serving = Serving(folder / "log", folder / "history", index, self.answers.append, self.failures.append)
+        self.serving = Serving(
+            folder / "log", folder / "history", index, self.store, self.answers.append, self.failures.append
+        )
 
     def ask(self, request: ServeChain | ServeFate) -> Effect:
         before = len(self.answers)

@@ -17,6 +17,7 @@ from lockstep.ledger.changes import ChunkSet
 from lockstep.log.log import open_log
 from lockstep.log.reader import LogReader
 from lockstep.node.effects import Commit, Effect, Note, Persist, Severity
+from lockstep.node.events import ChunksStored, StateRead
 from lockstep.node.places import Places
 from lockstep.node.record import Record, StoredBlock, decode_record
 from lockstep.runtime.archive import Archive, CheckpointJob
@@ -67,6 +68,8 @@ class Disk:
     is_synced: bool = True
     released: list[str] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
+    told: list[StateRead | ChunksStored] = field(default_factory=list)
+    installed: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.store = Store(self.folder / "checkpoints")
@@ -82,7 +85,9 @@ class Disk:
         log = open_log(Directory(self.folder / "log"), saved and saved.log_position, visit)
         height = saved.height if saved else 0
         history = History(self.folder / "history", saved and saved.history_position, height)
-        self.archive = Archive(history, self.index, self.store, self.failures.append)
+        self.archive = Archive(
+            history, self.index, self.store, self.told.append, self.installed.append, self.failures.append
+        )
         self.storage = Storage(log, places, self.archive, self.is_synced, self._release, self.failures.append)
 
     def _release(self, waited: list[tuple[Effect, ...]]) -> None:

@@ -7,9 +7,11 @@ import numpy as np
 
 from lockstep.node.events import Event, Question
 from lockstep.node.record import Record, StoredBlock
+from lockstep.sync.state_sync import Target
+from lockstep.sync.state_walk import Arrived
 from lockstep.wire.client import ClientReply
 from lockstep.wire.light import AskLight, AskOutcome
-from lockstep.wire.message import PeerMessage
+from lockstep.wire.message import FetchCheckpoint, FetchState, PeerMessage
 from lockstep.wire.validators import ValidatorSet
 
 
@@ -112,6 +114,42 @@ class ServeProof:
 
 
 @dataclass(frozen=True, slots=True)
+class ServeState:
+    """Answer a peer that fetches the state: from a checkpoint, off the event loop, and only so many requests of a peer
+    at a time. One that no honest peer makes is answered with `DropPeer`."""
+
+    peer: int
+    request: FetchCheckpoint | FetchState
+
+
+@dataclass(frozen=True, slots=True)
+class ReadState:
+    """Hash what the store holds of this state, fetched chunks included, and answer `StateRead`. In order with
+    `Checkpoint`, `StoreChunks` and `InstallState`."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class StoreChunks:
+    """Keep these chunks of the state that is being fetched, durably, beside the checkpoint; answer `ChunksStored`."""
+
+    chunks: Arrived
+    effort: int
+    """Comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstallState:
+    """The store holds everything of this state: make it the checkpoint, in one transaction, and begin anew from it, as
+    at a restart. The log goes on: own votes in it bind as ever. Nothing is asked of this replica any more."""
+
+    target: Target
+    is_rebuilt: bool
+    """This home was empty at start: see `rejoin`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prove:
     """Prove the rows that answer a query, in the state of the newest executed block, and answer `Proved`. In order with
     `Execute`."""
@@ -155,5 +193,5 @@ class Halt:
 
 Effect = (
     Send | Broadcast | Persist | Resume | Execute | Commit | Checkpoint | Reply | ServeChain | ServeFate | ServeProof
-    | Prove | DropPeer | Note | Halt
+    | ServeState | ReadState | StoreChunks | InstallState | Prove | DropPeer | Note | Halt
 )  # fmt: skip

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from lockstep.consensus.interface import Event as EngineEvent
+from lockstep.sync.state_sync import Target
+from lockstep.sync.state_walk import LocalTable
 from lockstep.venue.venue import Execution
 from lockstep.wire.client import ClientRequest
 from lockstep.wire.light import AskState, ShownRow
@@ -80,6 +82,22 @@ class Proved:
 
 
 @dataclass(frozen=True, slots=True)
+class StateRead:
+    """The answer to `ReadState`."""
+
+    target: Target
+    tables: list[LocalTable]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunksStored:
+    """The answer to `StoreChunks`: so many bytes."""
+
+    size: int
+    effort: int
+
+
+@dataclass(frozen=True, slots=True)
 class EngineResumed:
     """An ordering-engine event that had to wait until something was durable."""
 
@@ -88,4 +106,5 @@ class EngineResumed:
 
 Event = (
     Tick | PeerConnected | PeerLost | PeerSaid | ClientAsked | ClientLeft | Executed | Proved | EngineResumed
+    | StateRead | ChunksStored
 )  # fmt: skip

@@ -42,6 +42,12 @@ class Places:
         self._finalizations = {b: at for b, at in self._finalizations.items() if at[0] > height}
         return self._newest_final, finalization
 
+    def installed(self, certificate: Finalization) -> int:
+        """A state that was fetched becomes the checkpoint; the log has its finalization. Where a restart must begin:
+        there, or at the first record of a later view."""
+        self._newest_final = self._finalizations[certificate.block][1]
+        return self.start_after(certificate.view)
+
     def start_after(self, view: int) -> int:
         """Where a restart must begin, given a checkpoint at the newest final block, which is of this view."""
         self._views = [at for at in self._views if at[0] > view]

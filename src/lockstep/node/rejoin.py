@@ -1,6 +1,7 @@
 """When a validator whose record of its own votes is lost may vote again.
 
-Upon a start from a home that was made anew: sign nothing. Upon pings from other validators with a quorum of the stake,
+Upon a start from a home that was made anew, or upon an empty one turning out to be hundreds of blocks behind: sign
+nothing. Upon pings from other validators with a quorum of the stake,
 each claiming a view that the certificates held here already prove: let w be the view reached; sign only in views
 above w + 1.
 
@@ -26,6 +27,10 @@ class Rejoin:
         self._index = index
         self._heard: dict[int, None] = {}
         self.is_muted = is_muted
+
+    def mute(self) -> None:
+        """The home turns out to be one that was made anew."""
+        self.is_muted = True
 
     def heard(self, peer: int, claimed_view: int, proven_view: int) -> int | None:
         """A ping. Returns the view above which votes may be signed, once, when that becomes known."""

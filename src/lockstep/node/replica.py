@@ -4,7 +4,7 @@ Upon a client's bundle: check it, pool it, spread it, answer.
 Upon a leader's proposal: fetch what it lacks, check it, persist the block and the vote, vote, and begin to execute it.
 Upon a notarization and the block's roots: persist and send the finalise vote over both.
 Upon a finalization: compare roots, commit, tell clients, now and then checkpoint.
-Upon a certificate for what is not here: fetch it; when far behind, replay final blocks from peers.
+Upon a certificate for what is not here: fetch it; when far behind, replay blocks or fetch a state (`synchronizer`).
 
 After a restart everything is rebuilt from the checkpoint and the log's records after it (`Restored`): blocks are
 executed again up to the newest finalization in the log, own votes are given back to the engine, which re-sends them
@@ -24,8 +24,9 @@ from lockstep.node.builder import Builder
 from lockstep.node.checks import check_bundles
 from lockstep.node.clients import Clients
 from lockstep.node.context import Context
-from lockstep.node.effects import Checkpoint, DropPeer, Effect, Persist, Reply, ServeChain, Severity
+from lockstep.node.effects import Checkpoint, DropPeer, Effect, Reply, ServeChain, ServeState, Severity
 from lockstep.node.events import (
+    ChunksStored,
     ClientAsked,
     ClientLeft,
     EngineResumed,
@@ -35,6 +36,7 @@ from lockstep.node.events import (
     PeerLost,
     PeerSaid,
     Proved,
+    StateRead,
     Tick,
 )
 from lockstep.node.feed import Feed
@@ -43,12 +45,12 @@ from lockstep.node.peers import Peers
 from lockstep.node.pipeline import BundleFate, Pipeline
 from lockstep.node.proofs import Proofs
 from lockstep.node.record import StoredBlock
-from lockstep.node.recovery import Recovery, Restored, adopt
+from lockstep.node.recovery import Recovery, Restored
 from lockstep.node.rejoin import MUTED, Rejoin
 from lockstep.node.serving import Serving
 from lockstep.node.status import Totals, status
+from lockstep.node.synchronizer import Synchronizer
 from lockstep.node.tree import Entry, Tree
-from lockstep.sync.catch_up import CatchUp, Proven
 from lockstep.wire.block import Header, decode_block, decode_header
 from lockstep.wire.bundle import Bundle
 from lockstep.wire.certificate import Finalization, Notarization, Nullification
@@ -63,21 +65,23 @@ from lockstep.wire.message import (
     Bundles,
     Certificates,
     Chain,
+    CheckpointOffer,
     FetchBlock,
     FetchBundles,
     FetchCertificates,
     FetchChain,
+    FetchCheckpoint,
+    FetchState,
     ObservationBody,
     PeerMessage,
     Ping,
     Pong,
     Proposal,
+    StatePart,
 )
 from lockstep.wire.validators import validator_set
 from lockstep.wire.vote import Finalize, Notarize, Nullify
 
-TREE_BLOCKS_MAX = 128
-"""With more blocks waiting to be executed, no more are asked for."""
 CHECKPOINT_COMMANDS = 2_000_000
 """A checkpoint is also due after this many commands, to bound how long a restart takes to execute them again."""
 
@@ -109,11 +113,13 @@ class Replica:
         self._clients = Clients(ctx, self._bundle_added)
         self._proofs = Proofs(ctx)
         self._pipeline = Pipeline(ctx, self._on_executed, self._on_final)
-        self._catch_up = CatchUp(validators)
         self._builder = Builder(ctx, self._feed.latest, self._pending_evidence, self._want_parent, self._built)
         self._since_checkpoint = [0, 0]  # blocks, commands
         recovery = Recovery(ctx, self._bodies, self._pipeline)
         recovery.read(restored.records)
+        is_fresh = restored.header.height == 0 and not (recovery.votes or recovery.certificates)
+        self._sync = Synchronizer(ctx, self._pipeline, self._bodies.forget, self._fell_behind, is_fresh)
+        self._sync.is_rebuilt = restored.is_rebuilt and not recovery.votes
         self._rejoin = Rejoin(validators, identity.index, restored.is_rebuilt and not recovery.votes)
         config = SimplexConfig(
             delta_ms=genesis.parameters.delta_ms, mute_through_view=MUTED if self._rejoin.is_muted else 0
@@ -152,6 +158,10 @@ class Replica:
                 self._pipeline.executed(event)
             case Proved():
                 self._proofs.proved(event)
+            case StateRead():
+                self._sync.state_read(event)
+            case ChunksStored():
+                self._sync.stored(event)
             case EngineResumed():
                 self._ordering.drive(event.event)
             case ClientAsked():
@@ -176,7 +186,7 @@ class Replica:
             return None
         candidates = [
             self._ordering.engine.deadline(), self._builder.deadline(), self._bodies.deadline(), self._peers.deadline(),
-            self._catch_up.due_us if self._may_chase() else None,
+            self._sync.deadline(),
         ]  # fmt: skip
         return min(c for c in candidates if c is not None)
 
@@ -218,7 +228,7 @@ class Replica:
         self._builder.attempt()
         self._bodies.tick()
         self._peers.tick(view)
-        self._chase()
+        self._sync.tick()
 
     # -- peers ----------------------------------------------------------------------------------------
 
@@ -278,9 +288,13 @@ class Replica:
                 else:
                     self._ctx.send(peer, Chain((), None))
             case Chain():
-                proven = self._catch_up.take(peer, message, self._pipeline.tip)
-                if proven is not None:
-                    self._caught_up(proven)
+                self._sync.chain(peer, message)
+            case FetchCheckpoint() | FetchState():
+                self._ctx.out.append(ServeState(peer, message))
+            case CheckpointOffer():
+                self._sync.offered(peer, message)
+            case StatePart():
+                self._sync.part(peer, message)
             case _:
                 raise Refused(Reason.MALFORMED, "unexpected here")
 
@@ -289,6 +303,11 @@ class Replica:
         if above is not None:
             self._ordering.engine.unmute(above)
             self._ctx.note(Severity.INFO, f"enough validators were heard: this one votes again in views above {above}")
+
+    def _fell_behind(self) -> None:
+        """This home was empty, and the chain has moved on: it may have voted in a home that is lost."""
+        self._rejoin.mute()
+        self._ordering.engine.unmute(MUTED)
 
     def _proposal(self, peer: int, message: Proposal) -> None:
         header = decode_header(message.header)
@@ -331,36 +350,6 @@ class Replica:
             entry = self._ctx.tree.get(block)
             if entry is not None:
                 self._ordering.examine(entry)
-
-    # -- catching up ----------------------------------------------------------------------------------
-
-    def _chase(self) -> None:
-        """Ask for final blocks while a certificate covers some that are not here."""
-        if not self._pipeline.missing:
-            self._catch_up.reset()
-            return
-        if not self._may_chase():
-            reached("replica: catching up waits")
-            return
-        peer = self._ctx.peers_from([], self._catch_up.attempt)
-        request = self._catch_up.request(self._pipeline.tip, peer, self._ctx.now_us)
-        if request is not None and peer is not None:
-            self._ctx.send(peer, request)
-
-    def _may_chase(self) -> bool:
-        """Not while there is enough to execute, or nobody to ask. Then an event will come, and no timer is needed."""
-        return self._pipeline.missing and bool(self._ctx.connected) and len(self._ctx.tree) <= TREE_BLOCKS_MAX
-
-    def _caught_up(self, proven: Proven) -> None:
-        for fetched in proven.blocks:
-            entry = self._ctx.tree.entry(fetched.header)
-            if not entry.valid:
-                block = decode_block(fetched.wire.header, fetched.wire.payload)
-                adopt(entry, StoredBlock(block, fetched.bundles))
-            self._bodies.forget(fetched.header.digest)
-        reached("replica: blocks were replayed from a peer")
-        self._ctx.out.append(Persist((proven.finalization,)))
-        self._pipeline.finalise(proven.finalization)
 
     # -- blocks ---------------------------------------------------------------------------------------
 
@@ -415,7 +404,7 @@ class Replica:
         since[0] += 1
         since[1] += entry.header.commands
         certificate = self._pipeline.last_certificate
-        if certificate is None or certificate.block != entry.header.digest:
+        if self._sync.is_fetching or certificate is None or certificate.block != entry.header.digest:
             return
         if since[0] >= self._ctx.genesis.parameters.checkpoint_interval_blocks or since[1] >= CHECKPOINT_COMMANDS:
             self._since_checkpoint = [0, 0]

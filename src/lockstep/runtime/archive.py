@@ -11,12 +11,17 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from lockstep.ledger.changes import Checkpoint as State
-from lockstep.node.effects import Commit
+from lockstep.ledger.changes import ChunkSet
+from lockstep.node.effects import Commit, ReadState, StoreChunks
+from lockstep.node.events import ChunksStored, StateRead
 from lockstep.runtime.history import History
 from lockstep.runtime.index import Index
 from lockstep.runtime.room import Room
 from lockstep.runtime.store import BlockPlace, CheckpointMeta, FatePlace, Store
 from lockstep.runtime.worker import Worker
+from lockstep.sync.local_state import read_local
+from lockstep.sync.state_sync import Target
+from lockstep.wire.codec import encode
 
 QUEUE_BYTES_MAX: Final = 256 * 1024 * 1024
 
@@ -41,19 +46,42 @@ class CheckpointJob:
     state: "Future[State]" = field(default_factory=Future)
 
 
+@dataclass(slots=True)
+class InstallJob:
+    """A state that was fetched, on its way to become the checkpoint; storage supplies where a restart begins."""
+
+    target: Target
+    is_rebuilt: bool
+    log_position: int = 0
+
+
+Piece = FinalBlock | CheckpointJob | ReadState | StoreChunks | InstallJob
+
+
 class Archive:
     """Owns the history and the index, and writes the store."""
 
-    def __init__(self, history: History, index: Index, store: Store, failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        history: History,
+        index: Index,
+        store: Store,
+        told: Callable[[StateRead | ChunksStored], None],
+        installed: Callable[[int], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """`told` and `installed` (with the height) are called on this thread."""
         self._history = history
         self._index = index
         self._store = store
+        self._told = told
+        self._installed = installed
         self.room = Room(QUEUE_BYTES_MAX)
         self.checkpoint_height = 0
-        self._worker: Worker[FinalBlock | CheckpointJob] = Worker("archive", self._work, failed)
+        self._worker: Worker[Piece] = Worker("archive", self._work, failed)
 
-    def put(self, piece: FinalBlock | CheckpointJob) -> None:
-        """Take what is final, in order."""
+    def put(self, piece: Piece) -> None:
+        """Take what is final, and what concerns the store, in order."""
         if isinstance(piece, FinalBlock):
             self.room.add(piece.commit.events.nbytes)
         self._worker.put(piece)
@@ -64,12 +92,20 @@ class Archive:
         self._worker.close()
         self._history.close()
 
-    def _work(self, batch: list[FinalBlock | CheckpointJob]) -> None:
+    def _work(self, batch: list[Piece]) -> None:
+        self._stage([piece for piece in batch if isinstance(piece, StoreChunks)])
         for piece in batch:
-            if isinstance(piece, FinalBlock):
-                self._add(piece)
-            else:
-                self._checkpoint(piece)
+            match piece:
+                case FinalBlock():
+                    self._add(piece)
+                case CheckpointJob():
+                    self._checkpoint(piece)
+                case ReadState():
+                    self._told(StateRead(piece.target, read_local(piece.target.manifest, self._store.local)))
+                case InstallJob():
+                    self._install(piece)
+                case _:
+                    pass
 
     def _add(self, final: FinalBlock) -> None:
         commit = final.commit
@@ -93,3 +129,25 @@ class Archive:
         self._store.write(meta, state.sets, blocks, fates)
         index.settle(height)
         self.checkpoint_height = height
+
+    def _stage(self, pieces: list[StoreChunks]) -> None:
+        """All that waits, in one transaction: what comes before a checkpoint or a reading only makes them better."""
+        if not pieces:
+            return
+        arrived = [piece.chunks for piece in pieces]
+        self._store.stage(ChunkSet(part.table, part.numbers, part.data) for part in arrived)
+        for piece in pieces:
+            self._told(ChunksStored(piece.chunks.data.nbytes, piece.effort))
+
+    def _install(self, job: InstallJob) -> None:
+        target = job.target
+        header = target.header
+        position = self._history.skip_to(header.height, header.digest)
+        self._history.sync()
+        meta = CheckpointMeta(
+            header.height, target.offer.header, encode(target.certificate), target.offer.manifest,
+            target.certificate.state_root, job.log_position, position, job.is_rebuilt,
+        )  # fmt: skip
+        used = [entry.used_bytes for entry in target.manifest.tables]
+        self._store.install(meta, used, self._index.blocks, self._index.fates)
+        self._installed(header.height)

@@ -18,7 +18,7 @@ from lockstep.node import effects as effect_
 from lockstep.node.effects import Effect, Halt, Severity
 from lockstep.node.events import Event, Tick
 from lockstep.node.replica import Replica
-from lockstep.runtime.archive import CheckpointJob
+from lockstep.runtime.archive import CheckpointJob, InstallJob
 from lockstep.runtime.clock import Clock
 from lockstep.runtime.execution import Execution
 from lockstep.runtime.server import ClientServer
@@ -75,6 +75,10 @@ class Driver:
             effect_.ServeChain: parts.serving.put,
             effect_.ServeFate: parts.serving.put,
             effect_.ServeProof: parts.serving.put,
+            effect_.ServeState: parts.serving.put,
+            effect_.ReadState: parts.storage.pass_on,
+            effect_.StoreChunks: parts.storage.pass_on,
+            effect_.InstallState: self._install,
             effect_.Prove: parts.execution.put,
             effect_.DropPeer: lambda e: parts.transport.drop(e.peer, e.detail),
             effect_.Note: lambda e: parts.note(e.severity, e.text),
@@ -144,6 +148,11 @@ class Driver:
         job = CheckpointJob(effect.height, effect.header, effect.certificate)
         self._parts.execution.put(job)
         self._parts.storage.checkpoint(job)
+
+    def _install(self, effect: effect_.InstallState) -> None:
+        """From now on this replica is of the past."""
+        self._parts.storage.pass_on(InstallJob(effect.target, effect.is_rebuilt))
+        self.stop()
 
     def _reply(self, effect: effect_.Reply) -> None:
         message = effect.message

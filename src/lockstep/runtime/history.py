@@ -72,6 +72,11 @@ class History:
         self._next += 1
         return self._log.append([record])[0]
 
+    def skip_to(self, height: int, block: bytes) -> int:
+        """Go on after a block whose rows are not known here; returns the position of its record, which has none."""
+        self._next = height + 1
+        return self._log.append([_HEAD.pack(height, block)])[0]
+
     def sync(self) -> None:
         """Make everything added durable; raises `StorageFailed`."""
         self._log.sync()

@@ -55,6 +55,8 @@ class Node:
         self._failure: BaseException | None = None
         self._replay_to = 0
         self._is_live = False
+        self.begins_anew = False
+        """It ended because a fetched state became the checkpoint: a new one is to begin from that."""
 
     def open(self) -> Opened | None:
         """Files and kernels, before there is a loop: a signal still ends the process at once. None: it failed."""
@@ -97,7 +99,10 @@ class Node:
         transport = Transport(home.genesis, home.index, home.key, home.config.peer_listen, driver.handle, self._note)
         limits = ClientLimits(home.config.clients_max, requests_per_second=home.config.client_requests_per_second)
         server = ClientServer(home.key, home.config.client_listen, driver.handle, self._refused_client, limits)
-        archive = Archive(opened.history, opened.index, opened.store, self._failed_elsewhere)
+        archive = Archive(
+            opened.history, opened.index, opened.store, self._to_loop(driver.handle), self._to_loop(self._installed),
+            self._failed_elsewhere,
+        )  # fmt: skip
         storage = Storage(
             opened.log, opened.places, archive, home.config.durability == "fsync",
             self._to_loop(driver.carry_out_all), self._failed_elsewhere,
@@ -107,7 +112,7 @@ class Node:
         )
         self._execution = execution
         carry_one = self._to_loop(lambda effect: driver.carry_out((effect,)))
-        serving = Serving(home.log, home.history, opened.index, carry_one, self._failed_elsewhere)
+        serving = Serving(home.log, home.history, opened.index, opened.store, carry_one, self._failed_elsewhere)
         identity = Identity(home.index, home.key, home.config.feed_key)
         replica = Replica(home.genesis, identity, opened.restored, clock.now_us())
         parts = Parts(transport, server, storage, execution, serving, self._note, self._halted, self._committed)
@@ -137,8 +142,9 @@ class Node:
             if not isinstance(failure, StorageFailed):  # a mistake of ours: keep what is needed to find it
                 self._journal.note(Severity.ALARM, "".join(traceback.format_exception(failure)))
         else:
-            self._note(Severity.INFO, "stopped")
-        self._progress("stopped", {"reason": "" if failure is None else str(failure)})
+            self._note(Severity.INFO, "beginning anew from the fetched state" if self.begins_anew else "stopped")
+        if not self.begins_anew:
+            self._progress("stopped", {"reason": "" if failure is None else str(failure)})
         self._journal.close()
         return 0 if failure is None else 1
 
@@ -178,6 +184,11 @@ class Node:
             told = self._to_loop(lambda text: self._note(Severity.ALARM, text))
             self._execution.put(KeepState(effect.block, kept_folder(self._home.path, effect.height), told))
 
+    def _installed(self, height: int) -> None:
+        self._progress("installed", {"height": height})
+        self.begins_anew = True
+        self._stopped.set()
+
     def _committed(self, height: int) -> None:
         if self._is_live:
             return
@@ -196,10 +207,16 @@ def run_node(path: Path, progress: Progress = print_progress) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
 
     try:
-        node = Node(home, progress)
-        opened = node.open()
-        if opened is not None:
-            uvloop.run(node.run(opened))
-        return node.conclude()
+        while True:
+            node = Node(home, progress)
+            opened = node.open()
+            if opened is not None:
+                uvloop.run(node.run(opened))
+            if not node.begins_anew:
+                return node.conclude()
+            node.conclude()
+            del node, opened
+            gc.unfreeze()  # the state before, above all
+            gc.collect()
     finally:
         os.close(lock)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Literal
 
-Phase = Literal["opening", "compiling", "replaying", "joining", "live", "halted", "stopped"]
+Phase = Literal["opening", "compiling", "replaying", "joining", "live", "installed", "halted", "stopped"]
 Progress = Callable[[Phase, dict[str, int | float | str]], None]
 
 

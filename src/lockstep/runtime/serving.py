@@ -1,40 +1,65 @@
 """The serving thread: reads old blocks for peers that catch up, and old outcomes for clients that ask.
 
-Only so many requests wait; one beyond is not served, and whoever asked asks again.
+Only so many requests wait, and of one peer that fetches the state only so many more; one beyond is not served, and
+whoever asked asks again.
 """
 
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from lockstep.base.errors import StorageFailed
+from lockstep.base.errors import Refused, StorageFailed
 from lockstep.log.reader import LogReader
-from lockstep.node.effects import Effect, Reply, Send, ServeChain, ServeFate, ServeProof
+from lockstep.node.effects import DropPeer, Effect, Reply, Send, ServeChain, ServeFate, ServeProof, ServeState
 from lockstep.node.record import decode_record
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import HistoryReader
 from lockstep.runtime.index import Index
 from lockstep.runtime.light_serving import LightServing
+from lockstep.runtime.store import PinnedCheckpoint, Store
 from lockstep.runtime.worker import Worker
+from lockstep.sync.checkpoint_server import CheckpointServer
 from lockstep.venue.event import EVENT
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.client import Fate
-from lockstep.wire.message import BLOCKS_PER_CHAIN_MAX, CHAIN_BYTES_MAX, Chain, ChainBlock
+from lockstep.wire.message import BLOCKS_PER_CHAIN_MAX, CHAIN_BYTES_MAX, Chain, ChainBlock, FetchCheckpoint
 
 REQUESTS_MAX: Final = 1_024
+STATE_REQUESTS_MAX: Final = 24
+"""Of one peer, waiting."""
+Request = ServeChain | ServeFate | ServeProof | ServeState
 _blocks = msgspec.msgpack.Decoder(ChainBlock)
 
 
+class StoredCheckpoints:
+    """The store, as the checkpoint server sees it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def newest_height(self) -> int | None:
+        """Height of the newest checkpoint."""
+        meta = self._store.checkpoint()
+        return None if meta is None else meta.height
+
+    def pin(self) -> PinnedCheckpoint | None:
+        """The newest checkpoint, held."""
+        return self._store.pin()
+
+
 class Serving:
-    """Answers `ServeChain`, `ServeFate` and `ServeProof` with `Send` and `Reply`."""
+    """Answers `ServeChain`, `ServeFate`, `ServeProof` and `ServeState` with `Send` and `Reply`."""
 
     def __init__(
         self,
         log: Path,
         history: Path,
         index: Index,
+        store: Store,
         answered: Callable[[Effect], None],
         failed: Callable[[BaseException], None],
     ) -> None:
@@ -44,12 +69,22 @@ class Serving:
         self._index = index
         self._light = LightServing(self._log, self._history, index)
         self._answered = answered
-        self._worker: Worker[ServeChain | ServeFate | ServeProof] = Worker("serving", self._work, failed)
+        self._checkpoints = CheckpointServer(StoredCheckpoints(store))
+        self._lock = threading.Lock()
+        self._of_peer: dict[int, int] = {}
+        self._worker: Worker[Request] = Worker("serving", self._work, failed)
 
-    def put(self, request: ServeChain | ServeFate | ServeProof) -> None:
+    def put(self, request: Request) -> None:
         """Take a request, if not too many wait."""
-        if self._worker.waiting < REQUESTS_MAX:
-            self._worker.put(request)
+        if self._worker.waiting >= REQUESTS_MAX:
+            return
+        if isinstance(request, ServeState):
+            with self._lock:
+                waiting = self._of_peer.get(request.peer, 0)
+                if waiting >= STATE_REQUESTS_MAX:
+                    return
+                self._of_peer[request.peer] = waiting + 1
+        self._worker.put(request)
 
     def close(self) -> None:
         """Finish what is queued."""
@@ -57,14 +92,30 @@ class Serving:
         self._log.close()
         self._history.close()
 
-    def _work(self, batch: list[ServeChain | ServeFate | ServeProof]) -> None:
+    def _work(self, batch: list[Request]) -> None:
         for request in batch:
             if isinstance(request, ServeChain):
                 self._answered(Send(request.peer, self._chain(request)))
+            elif isinstance(request, ServeState):
+                self._state(request)
             elif isinstance(request, ServeFate):
                 self._answered(Reply(request.client, self._fate(request.digest)))
             else:
                 self._answered(Reply(request.client, self._light.answer(request)))
+
+    def _state(self, request: ServeState) -> None:
+        now_us = time.monotonic_ns() // 1_000
+        try:
+            if isinstance(request.request, FetchCheckpoint):
+                offer = self._checkpoints.offer(request.request.height, now_us)
+                if offer is not None:
+                    self._answered(Send(request.peer, offer))
+            else:
+                self._answered(Send(request.peer, self._checkpoints.part(request.request, now_us)))
+        except Refused as refused:
+            self._answered(DropPeer(request.peer, str(refused)))
+        with self._lock:
+            self._of_peer[request.peer] -= 1
 
     def _chain(self, request: ServeChain) -> Chain:
         """As many blocks as fit, and the newest finalization among them."""

@@ -8,15 +8,16 @@ from collections.abc import Callable
 from typing import Final
 
 from lockstep.log.log import Log
-from lockstep.node.effects import Commit, Effect, Persist
+from lockstep.node.effects import Commit, Effect, Persist, ReadState, StoreChunks
 from lockstep.node.places import Places
 from lockstep.node.record import Record, StoredBlock, encode_record
-from lockstep.runtime.archive import Archive, CheckpointJob, FinalBlock
+from lockstep.runtime.archive import Archive, CheckpointJob, FinalBlock, InstallJob
 from lockstep.runtime.room import Room
 from lockstep.runtime.worker import Worker
 from lockstep.wire.block import decode_header
 
 QUEUE_BYTES_MAX: Final = 256 * 1024 * 1024
+Piece = Persist | Commit | CheckpointJob | ReadState | StoreChunks | InstallJob
 Released = Callable[[list[tuple[Effect, ...]]], None]
 
 
@@ -45,7 +46,7 @@ class Storage:
         self._is_synced = is_synced
         self._released = released
         self.room = Room(QUEUE_BYTES_MAX)
-        self._worker: Worker[Persist | Commit | CheckpointJob] = Worker("storage", self._work, failed)
+        self._worker: Worker[Piece] = Worker("storage", self._work, failed)
 
     def persist(self, effect: Persist) -> None:
         """Write records; see `Persist`."""
@@ -60,6 +61,10 @@ class Storage:
         """Find where a restart begins, and hand the job on."""
         self._worker.put(job)
 
+    def pass_on(self, piece: ReadState | StoreChunks | InstallJob) -> None:
+        """Hand on to the archive, behind everything that was handed in before."""
+        self._worker.put(piece)
+
     def close(self) -> None:
         """Finish what is queued, durably."""
         self.room.open(True)
@@ -67,7 +72,7 @@ class Storage:
         self._log.sync()
         self._log.close()
 
-    def _work(self, batch: list[Persist | Commit | CheckpointJob]) -> None:
+    def _work(self, batch: list[Piece]) -> None:
         writes = [piece for piece in batch if isinstance(piece, Persist)]
         records = [record for write in writes for record in write.records]
         for record, position in zip(records, self._log.append([encode_record(r) for r in records]), strict=True):
@@ -85,6 +90,15 @@ class Storage:
                     self._archive.put(FinalBlock(piece, block, finalization))
                 case CheckpointJob():
                     piece.log_position = self._places.start_after(decode_header(piece.header).view)
+                    self._archive.put(piece)
+                case InstallJob():
+                    certificate = piece.target.certificate
+                    (position,) = self._log.append([encode_record(certificate)])
+                    self._log.sync()
+                    self._places.note(certificate, position)
+                    piece.log_position = self._places.installed(certificate)
+                    self._archive.put(piece)
+                case ReadState() | StoreChunks():
                     self._archive.put(piece)
                 case _:
                     pass

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
-from lockstep.base.errors import StorageFailed
+from lockstep.base.errors import Refused, StorageFailed
 from lockstep.base.keys import PrivateKey
 from lockstep.node import effects as effect_
 from lockstep.node.effects import Effect
@@ -30,6 +30,7 @@ from lockstep.simulator.history import Final, NodeHistory
 from lockstep.simulator.parcel import Parcel, parcel_of, parcel_of_raw
 from lockstep.simulator.simulated_storage import SimulatedStorage
 from lockstep.simulator.simulated_store import SimulatedStore
+from lockstep.sync.checkpoint_server import CheckpointServer
 from lockstep.venue.event import EVENT
 from lockstep.venue.venue import Venue
 from lockstep.wire.block import Header, decode_header, genesis_header
@@ -38,7 +39,7 @@ from lockstep.wire.client import ClientReply, ClientRequest, Fate
 from lockstep.wire.codec import encode
 from lockstep.wire.evidence import Evidence
 from lockstep.wire.genesis import Genesis
-from lockstep.wire.message import PeerMessage
+from lockstep.wire.message import FetchCheckpoint, PeerMessage
 
 if TYPE_CHECKING:
     from lockstep.simulator.world import World
@@ -110,6 +111,10 @@ class SimulatedNode:
             effect_.ServeChain: self._serve_chain,
             effect_.ServeFate: self._serve_fate,
             effect_.ServeProof: lambda _: None,  # old finalizations and outcomes: no client in here asks for those
+            effect_.ServeState: self._serve_state,
+            effect_.ReadState: lambda e: self.storage.put(e),
+            effect_.StoreChunks: lambda e: self.storage.put(e),
+            effect_.InstallState: lambda e: self.storage.put(e),
             effect_.Prove: self._prove,
             effect_.DropPeer: lambda e: self.world.drop(self, e.peer),
             effect_.Note: self._note,
@@ -154,6 +159,7 @@ class SimulatedNode:
             if self.incarnation == incarnation:
                 self._fail(error)
 
+        self._checkpoints = CheckpointServer(home.store)
         self.storage = SimulatedStorage(self, home.disk, home.store, released, failed)
         records = self.storage.open()
         self._certificates = {record.block: record for record in records if isinstance(record, Finalization)}
@@ -162,7 +168,8 @@ class SimulatedNode:
         venue = Venue(genesis, home.store.state())
         self.executor = Executor(venue, header.digest, header.height)
         self._directory = directory_of(venue)
-        restored = Restored(header, venue.ledger.root, self._directory, observed_of(venue), records, home.is_rebuilt)
+        is_rebuilt = home.is_rebuilt or (meta is not None and meta.is_rebuilt)
+        restored = Restored(header, venue.ledger.root, self._directory, observed_of(venue), records, is_rebuilt)
         self.replica = Replica(genesis, self._identity, restored, self.now_us)
 
     def crash(self, survival: Survival | None = Survival.PREFIX) -> None:
@@ -189,6 +196,12 @@ class SimulatedNode:
         self._end()
         self.home.disk.kill()
         self.world.stopped(self, error)
+
+    def begin_anew(self) -> None:
+        """A state that was fetched has become the checkpoint: the process begins again from it."""
+        self._end()
+        self.home.disk.kill()
+        self.start()
 
     def pause(self) -> None:
         """Nothing moves (SIGSTOP); the world goes on."""
@@ -385,6 +398,18 @@ class SimulatedNode:
     def _serve_chain(self, effect: effect_.ServeChain) -> None:
         chain = self.storage.chain(effect.from_height, effect.final_height)
         self._send(effect_.Send(effect.peer, chain))
+
+    def _serve_state(self, effect: effect_.ServeState) -> None:
+        try:
+            if isinstance(effect.request, FetchCheckpoint):
+                offer = self._checkpoints.offer(effect.request.height, self.world.now_us)
+                if offer is not None:
+                    self._send(effect_.Send(effect.peer, offer))
+            else:
+                part = self._checkpoints.part(effect.request, self.world.now_us)
+                self._send(effect_.Send(effect.peer, part))
+        except Refused:
+            self.world.drop(self, effect.peer)
 
     def _serve_fate(self, effect: effect_.ServeFate) -> None:
         place = self.home.store.fate(effect.digest)

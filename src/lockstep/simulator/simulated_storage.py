@@ -14,14 +14,17 @@ from lockstep.base.errors import StorageFailed
 from lockstep.ledger.changes import Checkpoint as State
 from lockstep.log.log import Log, open_log
 from lockstep.log.reader import LogReader
-from lockstep.node.effects import Checkpoint, Commit, Effect, Persist
+from lockstep.node.effects import Checkpoint, Commit, Effect, InstallState, Persist, ReadState, StoreChunks
+from lockstep.node.events import ChunksStored, StateRead
 from lockstep.node.places import Places
 from lockstep.node.record import Record, decode_record, encode_record
 from lockstep.simulator.disk import Disk
 from lockstep.simulator.history import Durable, Loss
 from lockstep.simulator.simulated_store import BlockPlace, FatePlace, Meta, SimulatedStore
+from lockstep.sync.local_state import read_local
 from lockstep.wire.block import decode_header
 from lockstep.wire.certificate import Finalization
+from lockstep.wire.codec import encode
 from lockstep.wire.message import BLOCKS_PER_CHAIN_MAX, CHAIN_BYTES_MAX, Chain, ChainBlock
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 CHECKPOINT_US: Final = 3_000
 _blocks = msgspec.msgpack.Decoder(ChainBlock)
 Released = Callable[[list[Effect]], None]
-Piece = Persist | Commit | tuple[Checkpoint, State]
+Piece = Persist | Commit | tuple[Checkpoint, State] | ReadState | StoreChunks | InstallState
 
 
 class SimulatedStorage:
@@ -105,6 +108,8 @@ class SimulatedStorage:
 
     def put(self, piece: Piece) -> None:
         """Take a piece of work, in order."""
+        if isinstance(piece, InstallState):
+            self._queue.append(Persist((piece.target.certificate,)))
         self._queue.append(piece)
         if not self._is_busy:
             self._is_busy = True
@@ -127,7 +132,9 @@ class SimulatedStorage:
         for record, position in zip(records, positions, strict=True):
             self.places.note(record, position)
         self._written.extend(Durable(0, raw, position) for raw, position in zip(encoded, positions, strict=True))
-        is_synced = any(write.then for write in writes) or any(isinstance(piece, tuple) for piece in batch)
+        is_synced = any(write.then for write in writes) or any(
+            isinstance(piece, tuple | InstallState) for piece in batch
+        )
         delay_us = self._world.sync_us() + self._node.sync_extra_us if is_synced else 50
         self._world.call(delay_us, self._finish, batch, is_synced)
 
@@ -149,6 +156,10 @@ class SimulatedStorage:
                 self._commit(piece)
             elif isinstance(piece, tuple):
                 self._checkpoint(*piece)
+            elif isinstance(piece, InstallState):
+                self._install(piece)
+            elif isinstance(piece, ReadState | StoreChunks):
+                self._world.call(CHECKPOINT_US, self._fetching, piece)
         self._is_busy = bool(self._queue)
         if self._queue:
             self._world.call(0, self._begin)
@@ -163,13 +174,39 @@ class SimulatedStorage:
 
     def _checkpoint(self, effect: Checkpoint, state: State) -> None:
         position = self.places.start_after(decode_header(effect.header).view)
-        meta = Meta(effect.height, effect.header, state.manifest, position)
+        meta = Meta(effect.height, effect.header, state.manifest, position, effect.certificate)
 
         def write() -> None:
             if not self._is_closed:
                 self._store.write(meta, state)
 
         self._world.call(CHECKPOINT_US, write)
+
+    def _fetching(self, piece: ReadState | StoreChunks) -> None:
+        """What concerns the store takes as long as a checkpoint, so it happens in order with those."""
+        if self._is_closed:
+            return
+        if isinstance(piece, ReadState):
+            self._node.take(StateRead(piece.target, read_local(piece.target.manifest, self._store.local)))
+        else:
+            self._store.stage(piece.chunks)
+            self._node.take(ChunksStored(piece.chunks.data.nbytes, piece.effort))
+
+    def _install(self, effect: InstallState) -> None:
+        """The log has the certificate already: it came with the piece."""
+        target = effect.target
+        position = self.places.installed(target.certificate)
+        meta = Meta(
+            target.header.height, target.offer.header, target.offer.manifest, position, encode(target.certificate),
+            effect.is_rebuilt,
+        )  # fmt: skip
+
+        def install() -> None:
+            if not self._is_closed:
+                self._store.install(meta)
+                self._node.begin_anew()
+
+        self._world.call(CHECKPOINT_US, install)
 
     # -- reading ----------------------------------------------------------------------------------------
 

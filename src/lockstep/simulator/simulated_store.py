@@ -6,10 +6,18 @@ It also keeps the index of final blocks and bundles: durable up to the checkpoin
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from lockstep.ledger.changes import Checkpoint as State
 from lockstep.ledger.changes import ChunkSet
+from lockstep.ledger.manifest import parse_manifest
+from lockstep.ledger.table import CHUNK_BYTES
+from lockstep.sync.state_walk import Arrived
+from lockstep.wire.certificate import Finalization
+from lockstep.wire.message import CheckpointOffer
+
+_finalization = msgspec.msgpack.Decoder(Finalization)
 
 
 class BlockPlace(NamedTuple):
@@ -35,6 +43,27 @@ class Meta(NamedTuple):
     header: bytes
     manifest: bytes
     log_position: int
+    certificate: bytes = b""
+    is_rebuilt: bool = False
+
+
+class PinnedStore:
+    """A checkpoint as it was."""
+
+    def __init__(self, meta: Meta, chunks: dict[int, dict[int, np.ndarray]]) -> None:
+        self.height = meta.height
+        self.offer = CheckpointOffer(meta.header, _finalization.decode(meta.certificate), meta.manifest)
+        self._chunks = chunks
+
+    def read(self, table: int, first: int, count: int) -> bytes:
+        """So many chunks of a table."""
+        rows = self._chunks.get(table, {})
+        return b"".join(
+            rows[number].tobytes() if number in rows else bytes(CHUNK_BYTES) for number in range(first, first + count)
+        )
+
+    def close(self) -> None:
+        """Nothing is to be given back."""
 
 
 @dataclass(slots=True)
@@ -46,20 +75,60 @@ class SimulatedStore:
     """Table → chunk → its bytes."""
     _blocks: dict[int, BlockPlace] = field(default_factory=dict)
     _fates: dict[bytes, FatePlace] = field(default_factory=dict)
+    staged: dict[int, dict[int, np.ndarray]] = field(default_factory=dict)
+    """Chunks of a state that is being fetched."""
     fresh_blocks: dict[int, BlockPlace] = field(default_factory=dict)
     fresh_fates: dict[bytes, FatePlace] = field(default_factory=dict)
 
     def write(self, meta: Meta, state: State) -> None:
         """One transaction."""
-        self.meta = meta
+        self.staged = {}
         for part in state.sets:
             rows = self.chunks.setdefault(part.table, {})
             for place, number in enumerate(part.chunks.tolist()):
                 rows[number] = part.data[place]
+        self._settle(meta)
+
+    def _settle(self, meta: Meta) -> None:
+        self.meta = meta
         for height in [h for h in self.fresh_blocks if h <= meta.height]:
             self._blocks[height] = self.fresh_blocks.pop(height)
         for bundle in [b for b, place in self.fresh_fates.items() if place.height <= meta.height]:
             self._fates[bundle] = self.fresh_fates.pop(bundle)
+
+    def stage(self, arrived: Arrived) -> None:
+        """Keep chunks of a newer state."""
+        rows = self.staged.setdefault(arrived.table, {})
+        for number, row in zip(arrived.numbers.tolist(), arrived.data, strict=True):
+            rows[number] = row
+
+    def local(self, table: int, first: int, count: int) -> tuple[list[int], bytes]:
+        """Chunks that are here, staged ones before the checkpoint's."""
+        rows = self.chunks.get(table, {}) | self.staged.get(table, {})
+        numbers = [number for number in range(first, first + count) if number in rows]
+        return numbers, b"".join(rows[number].tobytes() for number in numbers)
+
+    def install(self, meta: Meta) -> None:
+        """Everything of this state is here: make it the checkpoint. One transaction."""
+        for table, entry in enumerate(parse_manifest(meta.manifest).tables):
+            rows = self.chunks.get(table, {}) | self.staged.get(table, {})
+            full, rest = divmod(entry.used_bytes, CHUNK_BYTES)
+            self.chunks[table] = {number: row for number, row in rows.items() if number < full}
+            if rest:
+                last = np.zeros(CHUNK_BYTES, np.uint8)
+                last[:rest] = rows[full][:rest]
+                self.chunks[table][full] = last
+        self.chunks = {table: rows for table, rows in self.chunks.items() if rows}
+        self.staged = {}
+        self._settle(meta)
+
+    def newest_height(self) -> int | None:
+        """Height of the newest checkpoint."""
+        return None if self.meta is None else self.meta.height
+
+    def pin(self) -> "PinnedStore | None":
+        """The newest checkpoint, held."""
+        return None if self.meta is None else PinnedStore(self.meta, {t: dict(rows) for t, rows in self.chunks.items()})
 
     def state(self) -> tuple[bytes, list[ChunkSet]] | None:
         """Manifest and chunks of the newest checkpoint."""
@@ -87,5 +156,9 @@ class SimulatedStore:
     def copy(self) -> "SimulatedStore":
         """What is durable, as of now."""
         return SimulatedStore(
-            self.meta, {table: dict(rows) for table, rows in self.chunks.items()}, dict(self._blocks), dict(self._fates)
+            self.meta,
+            {table: dict(rows) for table, rows in self.chunks.items()},
+            dict(self._blocks),
+            dict(self._fates),
+            {table: dict(rows) for table, rows in self.staged.items()},
         )

@@ -1,6 +1,6 @@
-"""Reaching the network's state, verified, whatever peers do: replaying certified blocks (`catch_up`), fetching a certified
-state or what differs from it (`state_*`), and following a chain from one line of trust without its blocks (`light_*`).
-Pure.
+"""Reaching the network's state, verified, whatever peers do: replaying certified blocks (`catch_up`), fetching a
+certified state or what differs from it (`state_*`), and following a chain from one line of trust without its blocks
+(`light_*`). Pure.
 
     state_sync     the effort: offers, requests, late and wrong answers       state_peers    who is asked, how much
     state_walk     down the trees beside what is here                         state_request  its arithmetic

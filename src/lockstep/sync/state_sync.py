@@ -97,6 +97,7 @@ class StateSync:
         self._number = 0
         self._unstored = 0
         self._offers_due_us = 0
+        self._ticked_us = 0
         self.asks: list[tuple[int, FetchCheckpoint | FetchState]] = []
         """Requests to be sent, by peer."""
         self.arrived: list[Arrived] = []
@@ -127,14 +128,14 @@ class StateSync:
     def deadline(self) -> int:
         """When `tick` has something to do."""
         times = [self._offers_due_us, *(flight.due_us for flight in self._flights.values())]
-        if self._flights:
-            times.append(min(flight.sent_us for flight in self._flights.values()) + HEDGE_US)
-        return min(times)
+        hedges = [flight.sent_us + HEDGE_US for flight in self._flights.values()]
+        return min([*times, *(due for due in hedges if due > self._ticked_us)])
 
     # -- peers come and go ----------------------------------------------------------------------------
 
     def tick(self, connected: list[int], now_us: int) -> None:
         """Time passes; `connected` are the peers that can be asked."""
+        self._ticked_us = now_us
         for peer in [p for p in self.peers.peers if p not in connected]:
             self._lost(peer)
         for number, flight in list(self._flights.items()):

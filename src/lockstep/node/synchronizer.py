@@ -1,0 +1,248 @@
+"""Reaching the head when it is far: by replaying blocks, or by fetching a state and beginning anew from it.
+
+Upon a finalization of a block whose ancestors are not all here: replay (`CatchUp`), at once.
+Upon being more than some hundreds of blocks behind: ask the peers for their checkpoints too, and compare what each way
+  would take (`chooser`). Upon the state being clearly shorter, or upon nobody having our next block: fetch it.
+While a state is fetched: no replay, and no checkpoint is written, for the store's chunks are what the walk compares.
+  Upon replay turning out clearly shorter, or nobody serving a state for a while: give up, and replay. What was fetched
+  is there for the next time, until a checkpoint is written.
+Upon the state being complete: have it installed. The world begins anew from it, as at a restart.
+
+A home that was empty at start, on a chain that has moved on, may belong to a validator that has voted: it is mute
+until `Rejoin` says otherwise. A node whose log holds its votes needs no such rule: the votes are given back to the
+engine after an installation as after any restart, and none is cast in a view up to the checkpoint's.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from lockstep.base.marks import reached
+from lockstep.node.context import Context
+from lockstep.node.effects import DropPeer, InstallState, Persist, ReadState, Severity, StoreChunks
+from lockstep.node.events import ChunksStored, StateRead
+from lockstep.node.pipeline import Pipeline
+from lockstep.node.record import StoredBlock
+from lockstep.node.recovery import adopt
+from lockstep.sync.catch_up import CatchUp, Proven
+from lockstep.sync.chooser import BEHIND_BLOCKS_MIN, Pace, fetch_seconds, is_clearly_shorter, replay_seconds
+from lockstep.sync.state_sync import StateSync
+from lockstep.wire.block import decode_block
+from lockstep.wire.message import Chain, CheckpointOffer, StatePart
+
+TREE_BLOCKS_MAX: Final = 128
+"""Blocks in the tree beyond which no more are fetched: enough to execute for now."""
+UNSERVED_US: Final = 5_000_000
+AGAIN_US: Final = 10_000_000
+EMPTY_CHAINS_MAX: Final = 2
+"""So many answers without our next block, one after the other, for each peer: it is nowhere."""
+
+
+class Synchronizer:
+    """Replay and state sync of one replica, and the choice between them."""
+
+    def __init__(
+        self, ctx: Context, pipeline: Pipeline, forget: Callable[[bytes], None], fell_behind: Callable[[], None],
+        is_fresh: bool,
+    ) -> None:  # fmt: skip
+        """`forget` is told of blocks that came; `fell_behind`, once, when an empty home (`is_fresh`) turns out to be
+        on a chain that has moved on."""
+        self._ctx = ctx
+        self._pipeline = pipeline
+        self._forget = forget
+        self._fell_behind = fell_behind
+        self._is_fresh = is_fresh
+        self.is_rebuilt = False
+        self._catch_up = CatchUp(ctx.validators)
+        self._state: StateSync | None = None
+        self._effort = 0
+        self._is_fetching = False
+        self._is_installed = False
+        self._empty_chains = 0
+        self._replay = Pace()
+        self._network = Pace()
+        self._unserved_us = 0
+        self._again_us = 0
+
+    @property
+    def is_fetching(self) -> bool:
+        """A state is being fetched: the store belongs to that."""
+        return self._is_fetching
+
+    def deadline(self) -> int | None:
+        """When `tick` has something to do."""
+        if not self._pipeline.missing or self._is_installed:
+            return None
+        times = [] if self._state is None else [self._state.deadline()]
+        if not self._is_fetching and self._may_chase():
+            times.append(self._catch_up.due_us)
+        return min(times, default=None)
+
+    def tick(self) -> None:
+        """Time passes, or something came."""
+        if self._is_installed:
+            return
+        if not self._pipeline.missing:
+            self._catch_up.reset()
+            self._replay.pause()
+            if self._state is not None:
+                self._give_up("the head was reached by replay")
+            return
+        self._measure()
+        if self._behind >= BEHIND_BLOCKS_MIN:
+            self._compare()
+        elif not self._is_fetching:
+            self._state = None
+        if not self._is_fetching:
+            self._chase()
+        self._drain()
+
+    @property
+    def _behind(self) -> int:
+        target = self._pipeline.target
+        return target.height - self._ctx.tree.root.height if target is not None else 0
+
+    def _measure(self) -> None:
+        now, target = self._ctx.now_us, self._pipeline.target
+        if target is not None:
+            self._network.at(target.height, now)
+        if self._is_fetching:
+            self._replay.pause()
+        else:
+            self._replay.at(self._ctx.tree.root.height, now)
+        if self._is_fresh and self._behind >= BEHIND_BLOCKS_MIN and not self.is_rebuilt:
+            self.is_rebuilt = True
+            self._fell_behind()
+
+    # -- the choice -----------------------------------------------------------------------------------
+
+    def _compare(self) -> None:
+        ctx, now = self._ctx, self._ctx.now_us
+        if self._state is None:
+            if now < self._again_us:
+                return
+            self._state = StateSync(ctx.validators, ctx.tree.root.height)
+            self._effort += 1
+            self._unserved_us = now
+        state = self._state
+        state.tick(sorted(ctx.connected), now)
+        if state.is_wanting or (state.walk is not None and state.walk.is_done):
+            self._unserved_us = now
+        elif now - self._unserved_us > UNSERVED_US and self._is_fetching and not self._has_no_blocks:
+            self._give_up("no peer serves a state")
+            return
+        if state.target is None:
+            return
+        replay = 1e9 if self._has_no_blocks else replay_seconds(self._behind, self._replay, self._network)
+        fetch = self._fetch_seconds(state)
+        if not self._is_fetching and is_clearly_shorter(fetch, replay):
+            self._fetch(state, replay, fetch)
+        elif self._is_fetching and is_clearly_shorter(replay, fetch):
+            self._give_up(f"replay takes {replay:.1f} s, the state {fetch:.1f} s more")
+
+    @property
+    def _has_no_blocks(self) -> bool:
+        """Nobody seems to have our next block."""
+        return self._empty_chains >= EMPTY_CHAINS_MAX * max(1, len(self._ctx.connected))
+
+    def _fetch_seconds(self, state: StateSync) -> float:
+        assert state.target is not None
+        total = sum(table.used_bytes for table in state.target.manifest.tables)
+        done = state.walk.done_chunks * 1024 if state.walk is not None else 0
+        return fetch_seconds(max(0, total - done), total, state.rate(self._ctx.now_us))
+
+    def _fetch(self, state: StateSync, replay: float, fetch: float) -> None:
+        assert state.target is not None
+        self._is_fetching = True
+        self._catch_up.reset()
+        self._ctx.note(
+            Severity.INFO,
+            f"{self._behind} blocks behind: fetching the state at height {state.target.header.height}, "
+            f"about {fetch:.1f} s; replay would take {'too long' if replay >= 1e9 else f'{replay:.1f} s'}",
+        )
+
+    def _give_up(self, why: str) -> None:
+        if self._is_fetching:
+            self._ctx.note(Severity.INFO, f"fetching the state is given up: {why}")
+        self._state, self._is_fetching = None, False
+        self._again_us = self._ctx.now_us + AGAIN_US
+
+    # -- replay ---------------------------------------------------------------------------------------
+
+    def _chase(self) -> None:
+        """Ask for final blocks while a certificate covers some that are not here."""
+        if not self._may_chase():
+            reached("synchronizer: replay waits")
+            return
+        peer = self._ctx.peers_from([], self._catch_up.attempt)
+        request = self._catch_up.request(self._pipeline.tip, peer, self._ctx.now_us)
+        if request is not None and peer is not None:
+            self._ctx.send(peer, request)
+
+    def _may_chase(self) -> bool:
+        """Not while there is enough to execute, or nobody to ask. Then an event will come, and no timer is needed."""
+        return bool(self._ctx.connected) and len(self._ctx.tree) <= TREE_BLOCKS_MAX
+
+    def chain(self, peer: int, chain: Chain) -> None:
+        """Final blocks came; raises `Refused` for a lie."""
+        if peer == self._catch_up.asked:
+            self._empty_chains = 0 if chain.blocks else self._empty_chains + 1
+        proven = self._catch_up.take(peer, chain, self._pipeline.tip)
+        if proven is not None:
+            self._caught_up(proven)
+
+    def _caught_up(self, proven: Proven) -> None:
+        for fetched in proven.blocks:
+            entry = self._ctx.tree.entry(fetched.header)
+            if not entry.valid:
+                block = decode_block(fetched.wire.header, fetched.wire.payload)
+                adopt(entry, StoredBlock(block, fetched.bundles))
+            self._forget(fetched.header.digest)
+        reached("replica: blocks were replayed from a peer")
+        self._ctx.out.append(Persist((proven.finalization,)))
+        self._pipeline.finalise(proven.finalization)
+
+    # -- state ----------------------------------------------------------------------------------------
+
+    def offered(self, peer: int, offer: CheckpointOffer) -> None:
+        """A peer shows its checkpoint."""
+        if self._state is not None:
+            self._state.offered(peer, offer, self._ctx.now_us)
+
+    def part(self, peer: int, part: StatePart) -> None:
+        """A part of the state came."""
+        if self._state is not None:
+            self._state.answered(peer, part, self._ctx.now_us)
+
+    def state_read(self, event: StateRead) -> None:
+        """What the store holds."""
+        if self._state is not None:
+            self._state.begin_walk(event.target, event.tables, self._ctx.now_us)
+
+    def stored(self, event: ChunksStored) -> None:
+        """Chunks are in the store. Those of an effort that was given up are in no account."""
+        if self._state is not None and event.effort == self._effort:
+            self._state.stored(event.size, self._ctx.now_us)
+
+    def _drain(self) -> None:
+        """What the state sync wants done."""
+        state, ctx = self._state, self._ctx
+        if state is None:
+            return
+        for peer, request in state.asks:
+            ctx.send(peer, request)
+        state.asks.clear()
+        for peer, detail in state.blamed:
+            ctx.note(Severity.WARNING, f"validator {peer} served a state that is not what it should be: {detail}")
+            ctx.out.append(DropPeer(peer, detail))
+        state.blamed.clear()
+        if not self._is_fetching:
+            return
+        if state.needs_local and state.target is not None:
+            state.needs_local = False
+            ctx.out.append(ReadState(state.target))
+        ctx.out.extend(StoreChunks(arrived, self._effort) for arrived in state.arrived)
+        state.arrived.clear()
+        if state.is_complete and state.target is not None and state.target.header.height > ctx.tree.root.height:
+            self._is_installed = True
+            ctx.note(Severity.INFO, f"the state at height {state.target.header.height} is here, and is installed")
+            ctx.out.append(InstallState(state.target, self.is_rebuilt))
