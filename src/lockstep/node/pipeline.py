@@ -54,16 +54,21 @@ class Pipeline:
 
     @property
     def missing(self) -> bool:
-        """Whether blocks on the way to the target are not here."""
-        return self.target is not None and self._ctx.tree.path(self.target.block) is None
+        """Whether blocks on the way to the target, or bundles of them, are not here. Peers that have made a block final
+        soon serve it only whole, out of their logs: waiting for its bundles alone could be for ever."""
+        if self.target is None:
+            return False
+        path = self._ctx.tree.path(self.target.block)
+        return path is None or any(entry.stored is None for entry in path)
 
     @property
     def tip(self) -> Header:
-        """The highest block that is here with all its ancestors and is proven final; the root at least."""
+        """The highest block that is here whole, with all its ancestors, and is proven final; the root at least."""
         for certificate in sorted(self._certificates.values(), key=lambda c: c.height, reverse=True):
             path = self._ctx.tree.path(certificate.block)
             if path:
-                return path[-1].header
+                whole = list(takewhile(lambda entry: entry.stored is not None, path))
+                return whole[-1].header if whole else self._ctx.tree.root
         return self._ctx.tree.root
 
     def certificate(self, block: bytes) -> Finalization | None:

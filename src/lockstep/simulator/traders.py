@@ -163,12 +163,13 @@ class Traders:
         bundle = trader.bundle
         assert bundle is not None
         if fate.status == "final":
-            self._world.history.acknowledged.append(
-                Acknowledgement(
-                    trader.account, bundle.digest, node, trader.submitted_us, self._world.now_us,
-                    fate.height, fate.index, fate.outcomes,
-                )
-            )  # fmt: skip
+            if not self._world.nodes[node].history.is_faulty:  # from others it is hearsay
+                self._world.history.acknowledged.append(
+                    Acknowledgement(
+                        trader.account, bundle.digest, node, trader.submitted_us, self._world.now_us,
+                        fate.height, fate.index, fate.outcomes,
+                    )
+                )  # fmt: skip
             trader.sequence += 1
         elif fate.status not in ("expired", "rejected"):
             return
