@@ -16,7 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"wire", "log"}),
     frozenset({"ledger"}),
     frozenset({"venue"}),
-    frozenset({"pool", "consensus", "sync"}),
+    frozenset({"pool", "consensus", "sync", "gossip"}),
     frozenset({"node"}),
     frozenset({"runtime", "simulator"}),
     frozenset({"gateway", "monitor"}),
