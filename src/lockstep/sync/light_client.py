@@ -5,7 +5,7 @@ Upon its answer: judge it (`light_rule`). Trusted: ask every witness for the sam
 the header half-way, and come back to this one when that is trusted.
 Upon a witness's answer: the same block and roots agree. Others that are validly certified are a fork: the client keeps
 the proof, and trusts nothing any more. Others that are not are the witness's lie.
-A source that lies or fails is dropped; when it was the primary, the next witness takes its place.
+A witness that is ahead of a primary that has nothing newer takes its place. A source that lies or fails is dropped.
 """
 
 from dataclasses import dataclass
@@ -167,7 +167,9 @@ class LightClient:
         if source != self.sources[0]:
             return self._compare(source, shown, now_ms)
         if shown is None:
-            return self._drop(source, "it has no certified block") if self._pending else []
+            if self._pending:
+                return self._drop(source, "it has no certified block")
+            return [Ask(witness, 0) for witness in self.sources[1:]]
         return self._judge(source, shown, now_ms)
 
     def _judge(self, source: int, shown: Shown, now_ms: int) -> list[Effect]:
@@ -192,7 +194,7 @@ class LightClient:
         return effects + [Ask(witness, shown.header.height) for witness in self.sources[1:]]
 
     def _known(self, source: int, shown: Shown, now_ms: int) -> list[Effect]:
-        """The primary has nothing newer. At the trusted height it must have what is trusted."""
+        """The primary has nothing newer: maybe a witness has. At the trusted height it must have what is trusted."""
         state, final = self.state, shown.finalization
         assert state is not None
         if final.height == state.height and (final.block, final.state_root, final.event_root) != (
@@ -201,7 +203,7 @@ class LightClient:
             if self._head is not None:
                 return self._compare(source, shown, now_ms)
             return self._drop(source, f"it has another block of the trusted height {state.height}")
-        return []
+        return [Ask(witness, 0) for witness in self.sources[1:]]
 
     def _adopt(self, shown: Shown) -> list[Effect]:
         self.state = shown.state
@@ -211,13 +213,15 @@ class LightClient:
 
     def _compare(self, source: int, shown: Shown | None, now_ms: int) -> list[Effect]:
         head = self._head
+        if shown is not None and shown.headers[0].height > self._anchor.height:
+            return self._overtake(source, shown, now_ms)
         if head is None:
             return []
         height = head.header.height
         if shown is None:
             return [Agreed(source, height, is_behind=True)]
         if shown.headers[0].height != height:
-            return [] if shown.headers[0].height < height else self._drop(source, "it showed another height")
+            return []  # about an earlier head
         mine = Shown((head.header,), head.finalization, head.validators, head.signers)
         if not differ(mine, shown):
             return [Agreed(source, height, is_behind=False)]
@@ -226,6 +230,16 @@ class LightClient:
             return self._drop(source, f"it has another block of height {height}, without a certificate to trust: {why}")
         self.fork = make_fork(mine, shown)
         return [Forked(self.fork)]
+
+    def _overtake(self, source: int, shown: Shown, now_ms: int) -> list[Effect]:
+        """A witness is ahead of a primary that has nothing newer: let it lead, if what it shows can hold."""
+        verdict, why = judge(self._anchor, shown.claim, now_ms, self.rule)
+        if verdict is Verdict.INVALID:
+            return self._drop(source, f"header {shown.header.height}: {why}")
+        self.sources.remove(source)
+        self.sources.insert(0, source)
+        self._pending.clear()
+        return self._judge(source, shown, now_ms)
 
     def _drop(self, source: int, why: str) -> list[Effect]:
         if source not in self.sources:
