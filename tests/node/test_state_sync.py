@@ -93,15 +93,15 @@ def test_a_late_home_fetches_the_difference() -> None:
     agree(world)
 
 
-def test_a_crash_at_any_moment_of_a_fetch() -> None:
-    for effects in (2, 9, 30):
-        world = far_behind(3, rebuilt=True)
-        node = world.nodes[3]
-        node.start()
-        assert world.run_until(lambda: noted(world, 3, "fetching the state"), 60 * SECOND)
-        node.crash_after_effects = effects
-        assert world.run_until(lambda: not node.is_up or noted(world, 3, "is installed"), 60 * SECOND)
-        node.crash(Survival.SUBSET)
-        node.start()
-        assert catches_up(world, 3)
-        agree(world)
+@pytest.mark.parametrize("effects", [2, 9, 30])
+def test_a_crash_at_any_moment_of_a_fetch(effects: int) -> None:
+    world = far_behind(3, rebuilt=True)
+    node = world.nodes[3]
+    node.start()
+    assert world.run_until(lambda: noted(world, 3, "fetching the state"), 60 * SECOND)
+    node.crash_after_effects = effects
+    assert world.run_until(lambda: not node.is_up or noted(world, 3, "is installed"), 60 * SECOND)
+    node.crash(Survival.SUBSET)
+    node.start()
+    assert catches_up(world, 3)
+    agree(world)
