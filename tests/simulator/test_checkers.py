@@ -364,6 +364,17 @@ def test_evidence_that_proves_nothing() -> None:
     assert "a signature is not valid" in texts[0] and "don't contradict" in texts[1]
 
 
+def test_an_equivocator_that_nobody_recorded() -> None:
+    history = made_history()
+    node = history.nodes[1]
+    node.is_faulty, node.behaviour = True, evidence.EQUIVOCATOR
+    assert evidence.check(history) == [], "a few blocks prove nothing"
+    node.finals = dict.fromkeys(range(evidence.OPEN_VIEWS_MIN), node.finals[1])
+    assert "nobody recorded it" in one_text(evidence.check(history))
+    history.evidence.append(seen(1))
+    assert evidence.check(history) == []
+
+
 def broken_agreement() -> History:
     """Validators 1 and 2 are faulty, and 0 and 3 disagree about height 6."""
     history = made_history()

@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -23,6 +25,7 @@ from rich.table import Table
 
 import lockstep
 from lockstep.base.errors import ConfigurationError, LockstepError
+from lockstep.simulator.plan import draw_plan
 
 SEEDS_MAX: Final = 40
 _HASH_SEEDS: Final = ("1", "2")
@@ -49,6 +52,8 @@ class Planted:
     profile: str
     caught_by: tuple[str, ...]
     """Checkers that may find it."""
+    needs: str
+    """A Byzantine behaviour without which it can't show; empty for none. Seeds that lack it are passed over."""
     is_kernel: bool
     is_slice: bool
     """Found so soon that every build looks for it."""
@@ -62,8 +67,14 @@ class Hunt:
     name: str
     seed: int | None
     """The first seed that showed it; None when none did."""
+    tried: int
+    """Seeds run."""
     seconds: float
     found_by: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """One object."""
+        return {"seed": self.seed, "tried": self.tried, "seconds": self.seconds, "found_by": list(self.found_by)}
 
 
 def read_patch(path: Path) -> Planted:
@@ -85,8 +96,8 @@ def read_patch(path: Path) -> Planted:
     if not hunks or not file or "profile" not in fields:
         raise ConfigurationError(f"{path} is not a patch with a profile and a diff against src/")
     return Planted(
-        path.stem, lines[0], fields["profile"], tuple(fields.get("caught by", "").split()), "kernels" in fields,
-        "slice" in fields, tuple(hunks),
+        path.stem, lines[0], fields["profile"], tuple(fields.get("caught by", "").split()),
+        fields.get("needs", ""), "kernels" in fields, "slice" in fields, tuple(hunks),
     )  # fmt: skip
 
 
@@ -107,42 +118,72 @@ def hunt(bug: Planted, seeds_max: int, package: Path, seconds: int = _SECONDS) -
         shutil.copytree(package, source / package.name)  # with times of change: Numba's cache goes by them
         plant(bug, source)
         began = time.monotonic()
-        for seed in range(1, seeds_max + 1):
-            found = _run(bug, seed, seconds, source)
-            if found:
-                clean = _run(bug, seed, seconds, package.parent)
-                if clean:
-                    raise LockstepError(f"seed {seed} of {bug.profile} fails without a planted bug too: {clean}")
-                return Hunt(bug.name, seed, round(time.monotonic() - began, 1), found)
-        return Hunt(bug.name, None, round(time.monotonic() - began, 1), ())
+        tried = 0
+        with _Workers(bug, source) as workers:
+            for seed in _seeds(bug, seeds_max, seconds):
+                tried += 1
+                found = workers.violated(seed, seconds)
+                took = round(time.monotonic() - began, 1)
+                if found:
+                    _check_clean(bug, seed, seconds, package.parent)
+                    return Hunt(bug.name, seed, tried, took, found)
+        return Hunt(bug.name, None, tried, round(time.monotonic() - began, 1), ())
 
 
-def _run(bug: Planted, seed: int, seconds: int, source: Path) -> tuple[str, ...]:
-    """Names of what was violated by one seed; `determinism` when two processes disagree about what happens."""
-    hashes = []
-    for hash_seed in _HASH_SEEDS if "determinism" in bug.caught_by else _HASH_SEEDS[:1]:
-        answer = _simulate(bug.profile, seed, seconds, source, hash_seed)
-        if isinstance(answer, str):
-            return (f"crash: {answer}",)
-        if answer["violations"]:
-            return tuple(dict.fromkeys(violation["name"] for violation in answer["violations"]))
-        hashes.append(answer["audit_hash"])
-    return ("determinism",) if len(set(hashes)) > 1 else ()
+def _seeds(bug: Planted, most: int, seconds: int) -> Iterator[int]:
+    """The first seeds whose plan has a validator that misbehaves in the way that the bug needs, if it needs one."""
+    suited = (
+        seed for seed in count(1)
+        if not bug.needs or bug.needs in draw_plan(seed, bug.profile, _VALIDATORS, seconds).behaviours.values()
+    )  # fmt: skip
+    return islice(suited, most)
 
 
-def _simulate(profile: str, seed: int, seconds: int, source: Path, hash_seed: str) -> dict[str, Any] | str:
-    """The run's report, or how its process failed."""
-    arguments = ["simulate", "--seed", str(seed), "--profile", profile, "--validators", str(_VALIDATORS),
-                 "--seconds", str(seconds), "--json"]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONHASHSEED": hash_seed}
-    done = subprocess.run(
-        [sys.executable, "-m", "lockstep.cli", *arguments], env=environment, capture_output=True, text=True, check=False
-    )
-    lines = done.stdout.splitlines()
-    if not lines or not lines[-1].startswith("{"):
-        return done.stderr.strip().rpartition("\n")[2]
-    answer: dict[str, Any] = json.loads(lines[-1])
-    return answer
+def _check_clean(bug: Planted, seed: int, seconds: int, source: Path) -> None:
+    """What the seed shows must come from the planted bug; raises `LockstepError` when it doesn't."""
+    with _Workers(bug, source) as workers:
+        found = workers.violated(seed, seconds)
+    if found:
+        raise LockstepError(f"seed {seed} of {bug.profile} fails without a planted bug too: {', '.join(found)}")
+
+
+class _Workers:
+    """Processes that run seeds with one tree of sources, under different hash seeds."""
+
+    def __init__(self, bug: Planted, source: Path) -> None:
+        self._bug = bug
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "lockstep.simulator.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                text=True, env={**os.environ, "PYTHONPATH": str(source), "PYTHONHASHSEED": hash_seed},
+            )
+            for hash_seed in (_HASH_SEEDS if "determinism" in bug.caught_by else _HASH_SEEDS[:1])
+        ]  # fmt: skip
+
+    def __enter__(self) -> "_Workers":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+
+    def violated(self, seed: int, seconds: int) -> tuple[str, ...]:
+        """Names of what was violated by one seed; `determinism` when two processes disagree about what happens."""
+        job = {"seed": seed, "profile": self._bug.profile, "validators": _VALIDATORS, "seconds": seconds}
+        hashes = []
+        for process in self._processes:
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write(json.dumps(job) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+            answer: dict[str, Any] = json.loads(line) if line else {"crashed": "the process ended"}
+            if "crashed" in answer:
+                return (f"crash: {answer['crashed'].strip().splitlines()[-1]}",)
+            if answer["violations"]:
+                return tuple(dict.fromkeys(violation["name"] for violation in answer["violations"]))
+            hashes.append(answer["audit_hash"])
+        return ("determinism",) if len(set(hashes)) > 1 else ()
 
 
 def planted(
@@ -163,9 +204,7 @@ def planted(
         hunts.append(hunt(bug, seeds, package))
         sys.stderr.write(f"{bug.name}: {_verdict(hunts[-1])}\n")
     if json_:
-        print(json.dumps({
-            h.name: {"seed": h.seed, "seconds": h.seconds, "found_by": list(h.found_by)} for h in hunts
-        }))  # fmt: skip
+        print(json.dumps({found.name: found.as_json() for found in hunts}))
     else:
         table = Table("planted bug", "what", "found")
         for bug, found in zip(chosen, hunts, strict=True):
@@ -176,5 +215,5 @@ def planted(
 
 def _verdict(found: Hunt) -> str:
     if found.seed is None:
-        return f"NOT FOUND in {found.seconds:g} s"
-    return f"by seed {found.seed}, after {found.seconds:g} s: {', '.join(found.found_by)}"
+        return f"NOT FOUND by {found.tried} seeds in {found.seconds:g} s"
+    return f"by seed {found.seed}, the {found.tried}. tried, in {found.seconds:g} s: {', '.join(found.found_by)}"

@@ -65,6 +65,8 @@ class NodeHistory:
     index: int
     is_faulty: bool = False
     """Byzantine, or its disk lied, or it was built anew: whatever it claims does not count."""
+    behaviour: str = ""
+    """What it does instead of the protocol, if it is Byzantine."""
     finals: dict[int, Final] = field(default_factory=dict)
     """The first commit of each height. A restarted node commits some heights again: see `recommits`."""
     recommits: list[Final] = field(default_factory=list)

@@ -109,6 +109,7 @@ class Run:
         ):  # fmt: skip
             node.home.clock.offset_us, node.home.clock.drift_ppm = offset_us, drift_ppm
         for index, name in sorted(plan.behaviours.items()):
+            world.nodes[index].history.behaviour = name
             if name == TWINS:
                 world.add_twin(index)
             else:

@@ -1,4 +1,5 @@
-"""Evidence: it never names an honest validator, and when agreement breaks it names at least a third of the stake.
+"""Evidence: it never names an honest validator; it names one that contradicts itself in the open, all the time; and
+when agreement breaks it names at least a third of the stake.
 
 Two conflicting final blocks need validators who said two contradicting things in one view. Both sayings are on honest
 disks: as recorded evidence, or inside certificates that different nodes hold. So the forensic part here puts the
@@ -21,6 +22,10 @@ from lockstep.simulator.checkers.reading import record as read
 from lockstep.simulator.history import History, Violation
 
 NAME = "evidence"
+EQUIVOCATOR = "equivocate"
+"""A behaviour that finalizes and nullifies in the same view, to everybody."""
+OPEN_VIEWS_MIN = 40
+"""After so many blocks, votes of it have reached somebody in time."""
 
 
 def check(history: History) -> list[Violation]:
@@ -34,6 +39,11 @@ def check(history: History) -> list[Violation]:
         elif seen.signer not in faulty:
             text = f"evidence against validator {seen.signer} in view {seen.view}, which is honest"
             found.append(Violation(NAME, text, seen.at_us))
+    accused = {seen.signer for seen in history.evidence}
+    for node in history.nodes:
+        if node.behaviour == EQUIVOCATOR and len(node.finals) >= OPEN_VIEWS_MIN and node.index not in accused:
+            text = f"validator {node.index} equivocated for {len(node.finals)} blocks, and nobody recorded it"
+            found.append(Violation(NAME, text, history.ended_us))
     if agreement.check(history):
         named = guilty(history)
         if not Stakes(history.genesis).is_third(named):
