@@ -167,6 +167,12 @@ def test_the_genesis_is_given_and_its_digest_is_the_chain_id(trading: World) -> 
     assert reply.token == 3 and digest(reply.raw) == trading.genesis.chain_id
 
 
+def test_a_genesis_that_does_not_fit_is_not_sent(trading: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lockstep.node.proofs.PROOF_BYTES_MAX", 100)
+    trading.nodes[2].ask(CLIENT, AskGenesis(4))
+    assert replies(trading, GenesisReply, 2)[-1] == GenesisReply(4, b"")
+
+
 def test_a_height_that_is_not_there_yet_gets_nothing(trading: World) -> None:
     trading.nodes[0].ask(CLIENT, AskLight(4, 1 << 40))
     assert replies(trading, LightReply)[-1] == LightReply(4, (), None, b"", ())

@@ -102,13 +102,19 @@ class Follower:
     async def genesis(self) -> Genesis:
         """The chain's genesis: its digest is the chain id that is trusted."""
 
+        async def fetch(client: Client) -> bytes:
+            raw = await client.genesis()
+            if not raw:
+                raise _Unanswered("the genesis is too large to be sent: name instruments by number")
+            return raw
+
         async def check(raw: bytes) -> Genesis:
             if digest(raw) != self.light.chain_id:
                 raise Refused(Reason.BAD_PROOF, "the genesis is another chain's")
             return decode_genesis(raw)
 
         if self._genesis is None:
-            self._genesis = await self._ask(lambda client: client.genesis(), check)
+            self._genesis = await self._ask(fetch, check)
         return self._genesis
 
     # -- inside --------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from lockstep.node.events import Proved, Question
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.light import (
+    PROOF_BYTES_MAX,
     AskGenesis,
     AskLight,
     AskOutcome,
@@ -42,6 +43,7 @@ class Proofs:
         self._waiting: dict[bytes, list[Proved]] = {}
         self._asking: dict[int, int] = {}
         """Queries that are not answered yet, by client."""
+        self._genesis: bytes | None = None
         self._keys = b"".join(ctx.validators.keys)
 
     def ask(self, client: int, request: LightRequest) -> None:
@@ -57,7 +59,7 @@ class Proofs:
                 else:
                     self._serve(client, request)
             case AskGenesis():
-                self._reply(client, GenesisReply(request.token, self._ctx.genesis.encode()))
+                self._reply(client, GenesisReply(request.token, self._genesis_file()))
 
     def proved(self, event: Proved) -> None:
         """Rows were proven."""
@@ -78,6 +80,13 @@ class Proofs:
         for block in late:
             for event in self._waiting.pop(block):
                 self._again(event)
+
+    def _genesis_file(self) -> bytes:
+        """Its bytes, encoded once; nothing when they do not fit in a reply."""
+        if self._genesis is None:
+            raw = self._ctx.genesis.encode()
+            self._genesis = raw if len(raw) <= PROOF_BYTES_MAX else b""
+        return self._genesis
 
     def _light(self, client: int, request: AskLight) -> None:
         if self._newest is None or request.height > self._newest[0].height:

@@ -126,7 +126,7 @@ class OutcomeReply(msgspec.Struct, frozen=True, array_like=True, tag=19, forbid_
 
 
 class GenesisReply(msgspec.Struct, frozen=True, array_like=True, tag=20, forbid_unknown_fields=True):
-    """The genesis file's bytes."""
+    """The genesis file's bytes; none when they are more than 4 MiB."""
 
     token: int
     raw: bytes
