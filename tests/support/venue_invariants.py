@@ -61,15 +61,18 @@ def used_positions(venue: Venue) -> dict[int, np.void]:
 
 def live_orders(venue: Venue) -> dict[int, np.void]:
     """Order rows by slot, walked from the accounts."""
-    rows, found = venue.rows(schema.ORDERS), {}
+    rows, links, found = venue.rows(schema.ORDERS), venue.rows(schema.ORDER_LINKS), {}
+    positions = venue.rows(schema.POSITIONS)
+    assert len(links) == len(rows)
     for number, account in enumerate(venue.rows(schema.ACCOUNTS)):
         slot, before, count = int(account["first_order"]), 0, 0
         while slot:
             row = rows[slot]
-            assert row["account"] == number and row["account_previous"] == before and slot not in found
+            assert positions[row["position"]]["account"] == number and slot not in found
+            assert links[slot]["account_previous"] == before
             assert row["id"] > 0 and row["remaining"] > 0
             found[slot] = row
-            slot, before, count = int(row["account_next"]), slot, count + 1
+            slot, before, count = int(links[slot]["account_next"]), slot, count + 1
         assert count == account["open_orders"]
     assert len(found) == venue.rows(schema.VENUE)[0]["orders_open"]
     return found
@@ -78,7 +81,7 @@ def live_orders(venue: Venue) -> dict[int, np.void]:
 def check_levels(venue: Venue, orders: dict[int, np.void]) -> None:
     """Level queues hold exactly the live orders; bitmaps and best prices agree with them; no book is crossed."""
     levels, queued = venue.rows(schema.LEVELS), set()
-    ladder = venue.rows(schema.LADDER)["bits"]
+    ladder, links = venue.rows(schema.LADDER)["bits"], venue.rows(schema.ORDER_LINKS)
     for number, row in enumerate(venue.rows(schema.INSTRUMENTS)):
         first, ticks = int(row["levels_first"]), int(row["price_ticks"])
         mine = levels[first : first + ticks]
@@ -89,11 +92,12 @@ def check_levels(venue: Venue, orders: dict[int, np.void]) -> None:
             sides[int(orders[slot]["side"])].append(price)
             while slot:
                 order = orders[slot]
-                assert (order["instrument"], order["price"], order["level_previous"]) == (number, price, before)
+                assert (order["instrument"], order["price"]) == (number, price)
+                assert links[slot]["level_previous"] == before
                 assert order["side"] == orders[int(mine[price]["first"])]["side"]
                 queued.add(slot)
                 lots += int(order["remaining"])
-                slot, before = int(order["level_next"]), slot
+                slot, before = int(links[slot]["level_next"]), slot
             assert before == mine[price]["last"] and lots == mine[price]["size"]
         assert not mine["size"][mine["first"] == 0].any() and not mine["last"][mine["first"] == 0].any()
         assert row["best_bid"] == max(sides[0], default=0) and row["best_ask"] == min(sides[1], default=0)
@@ -125,7 +129,7 @@ def check_accounts(venue: Venue, orders: dict[int, np.void]) -> None:
     positions = used_positions(venue)
     for order in orders.values():
         position = positions[int(order["position"])]
-        assert (position["account"], position["instrument"]) == (order["account"], order["instrument"])
+        assert position["instrument"] == order["instrument"]
     for slot, position in positions.items():
         counted = resting.get(slot, Counter())
         for name in ("orders", "open_buy", "open_sell", "open_buy_value", "open_sell_value"):
@@ -134,10 +138,15 @@ def check_accounts(venue: Venue, orders: dict[int, np.void]) -> None:
 
 def check_client_ids(venue: Venue, orders: dict[int, np.void]) -> None:
     """The index holds exactly the orders that have a client id."""
-    entries = venue.rows(schema.CLIENT_IDS)["entry"]
-    slots = (entries[entries != 0] & ((1 << 26) - 1)).tolist()
+    entries, positions = venue.rows(schema.CLIENT_IDS)["entry"], venue.rows(schema.POSITIONS)
+    bits = int(venue.rows(schema.VENUE)[0]["slot_bits"])
+    slots = (entries[entries != 0] & ((1 << bits) - 1)).tolist()
+    for slot, entry in zip(slots, entries[entries != 0].tolist(), strict=True):
+        assert entry >> bits == int(orders[slot]["client_id"]) & ((1 << 32 - bits) - 1)
     assert sorted(slots) == sorted(slot for slot, order in orders.items() if order["client_id"])
-    names = [(int(o["account"]), int(o["client_id"])) for o in orders.values() if o["client_id"]]
+    names = [
+        (int(positions[int(o["position"])]["account"]), int(o["client_id"])) for o in orders.values() if o["client_id"]
+    ]
     assert len(set(names)) == len(names)
 
 
@@ -145,7 +154,7 @@ def check_free_lists(venue: Venue, orders: dict[int, np.void]) -> None:
     """Every slot is either used or in the free list, once."""
     state = venue.rows(schema.VENUE)[0]
     for table, head, used, link, taken in (
-        (schema.ORDERS, "orders_free", "orders_used", "level_next", set(orders)),
+        (schema.ORDER_LINKS, "orders_free", "orders_used", "level_next", set(orders)),
         (schema.POSITIONS, "positions_free", "positions_used", "next", set(used_positions(venue))),
     ):
         rows, free, slot = venue.rows(table), set(), int(state[head])

@@ -78,12 +78,14 @@ class Desk(Market):
 
     def queue(self, price: int, instrument: int = 0) -> list[tuple[str, int]]:
         """(account, lots) of the orders at a price, the first in line first."""
-        orders = self.venue.rows(schema.ORDERS)
+        orders, links = self.venue.rows(schema.ORDERS), self.venue.rows(schema.ORDER_LINKS)
+        positions = self.venue.rows(schema.POSITIONS)
         level = self.venue.rows(schema.LEVELS)[int(self.instrument(instrument)["levels_first"]) + price]
         slot, found = int(level["first"]), []
         while slot:
-            found.append((_name(int(orders[slot]["account"])), int(orders[slot]["remaining"])))
-            slot = int(orders[slot]["level_next"])
+            owner = int(positions[int(orders[slot]["position"])]["account"])
+            found.append((_name(owner), int(orders[slot]["remaining"])))
+            slot = int(links[slot]["level_next"])
         return found
 
     def top(self, instrument: int = 0) -> tuple[int, int]:

@@ -94,6 +94,7 @@ class Pair:
                 row = self.market.position(number, position.number)
                 assert (int(row["size"]), int(row["entry"])) == (position.size, position.entry)
         orders, levels = self.market.venue.rows(schema.ORDERS), self.market.venue.rows(schema.LEVELS)
+        links = self.market.venue.rows(schema.ORDER_LINKS)
         for number, book in enumerate(self.oracle.books):
             row = self.market.instrument(number)
             assert bool(row["stale"]) == book.stale and int(row["mark"]) == book.mark
@@ -102,7 +103,7 @@ class Pair:
                 for order in queue:
                     found = orders[slot]
                     assert (int(found["id"]), int(found["remaining"])) == (order.id, order.lots)
-                    slot = int(found["level_next"])
+                    slot = int(links[slot]["level_next"])
                 assert slot == 0
 
 

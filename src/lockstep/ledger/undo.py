@@ -7,8 +7,9 @@ import numpy as np
 from lockstep.ledger.kernel import copy_chunk, entry_kernel
 from lockstep.ledger.table import CHUNK_WORDS, Undo, page_aligned
 
-SEGMENT_CHUNKS: Final = 4096
-"""Chunks of an epoch's first segment, 4 MiB of pre-images that cost nothing until written."""
+SEGMENT_CHUNKS: Final = 8_192
+"""Chunks of an epoch's first segment, 8 MiB of pre-images that cost nothing until written: what a block of a few
+thousand commands writes, and room for the largest command."""
 SEGMENT_CHUNKS_MAX: Final = 65_536
 
 

@@ -92,9 +92,11 @@ def _order(venue: Row, order_id: int, read: Read) -> dict[str, int]:
     row = read(schema.ORDERS, slot)
     if int(row["id"]) != order_id:
         return {}
-    return _fields(
-        row, "id", "client_id", "height", "price", "remaining", "account", "instrument", "side", "flags"
-    )  # fmt: skip
+    owner = read(schema.POSITIONS, int(row["position"]))
+    if int(owner["instrument"]) != int(row["instrument"]):
+        raise Refused(Reason.BAD_PROOF, f"order {order_id} is of a position in another instrument")
+    fields = _fields(row, "id", "client_id", "price", "remaining", "instrument", "side", "flags")
+    return fields | _fields(owner, "account")
 
 
 def _price(venue: Row, number: int, read: Read) -> dict[str, int]:

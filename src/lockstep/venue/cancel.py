@@ -5,9 +5,9 @@ from typing import Final
 from lockstep.base.limits import CANCELS_PER_COMMAND_MAX, OPEN_ORDERS_PER_ACCOUNT_MAX
 from lockstep.venue.book import cancel_order, find_order
 from lockstep.venue.client_index import client_order
-from lockstep.venue.compiled import i64, kernel
+from lockstep.venue.compiled import i64, in_line, kernel
 from lockstep.venue.event import EventKind, EventReason
-from lockstep.venue.memory import Row, State, read_account, read_order, read_venue
+from lockstep.venue.memory import Row, State, read_account, read_links, read_order, read_venue
 from lockstep.venue.record import OUTCOME, record, reject
 from lockstep.wire.command import ALL_INSTRUMENTS
 
@@ -22,12 +22,14 @@ assert CANCELS_PER_COMMAND_MAX >= OPEN_ORDERS_PER_ACCOUNT_MAX  # so that one com
 @kernel
 def has_order_fields(command: Row) -> bool:
     """Whether a field that only orders have is set."""
+    in_line()
     return i64(command["side"]) != 0 or i64(command["tif"]) != 0 or i64(command["flags"]) != 0
 
 
 @kernel
 def cancel(state: State, account: int, command: Row) -> None:
     """Carry out a CANCEL."""
+    in_line()
     used = i64(command["instrument"]) | command["price"] | command["size"] | command["client_id"]
     if used != 0 or has_order_fields(command):
         reject(state, account, command, _MALFORMED)
@@ -75,7 +77,7 @@ def cancel_orders(state: State, account: int, number: int, reason: int, flags: i
     slot = i64(read_account(state, account)["first_order"])
     while slot != 0:
         order = read_order(state, slot)
-        after = i64(order["account_next"])
+        after = i64(read_links(state, slot)["account_next"])
         if number == ALL_INSTRUMENTS or i64(order["instrument"]) == number:
             cancel_order(state, slot, reason, flags)
             cancelled += 1

@@ -56,12 +56,24 @@ def _out_of_line_compiled(typingctx: Any) -> Any:
     return numba.types.void(), codegen
 
 
-def _out_of_line() -> None:
+@native
+def _in_line_compiled(typingctx: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.function.attributes.add("alwaysinline")
+        return context.get_dummy_value()
+
+    return numba.types.void(), codegen
+
+
+def _nothing() -> None:
     pass
 
 
-out_of_line: Final = _out_of_line if UNCOMPILED else _out_of_line_compiled
+out_of_line: Final = _nothing if UNCOMPILED else _out_of_line_compiled
 """Called by a kernel: keep its code in one place. LLVM would copy it to every caller, and compile for a minute."""
+in_line: Final = _nothing if UNCOMPILED else _in_line_compiled
+"""Called by a kernel: copy its code into its callers. For what every command passes through: a call between kernels
+costs some twenty instructions, since Numba passes results and errors through memory."""
 
 
 def source_digest() -> bytes:

@@ -15,7 +15,7 @@ def found(genesis: Genesis, tables: tuple[Table, ...], undo: Undo) -> None:
     empty = {schema.LEVELS, schema.LADDER, schema.CLIENT_IDS, schema.OBSERVATIONS}
     for number in empty:
         tables[number].count[0] = sizes.capacities[number]
-    for number in (schema.ORDERS, schema.POSITIONS):
+    for number in (schema.ORDERS, schema.ORDER_LINKS, schema.POSITIONS):
         tables[number].count[0] = 1
     filled = {
         schema.VENUE: _venue(genesis),

@@ -56,7 +56,7 @@ def is_unhealthy(state: State, account: int) -> bool:
     """Whether the account is to be liquidated, or has a deficit that insurance has not covered."""
     owner = read_account(state, account)
     if i64(owner["first_position"]) == 0:
-        return bool(owner["balance"] < 0 or owner["shortfall"] != 0)
+        return bool(owner["balance"] < 0 or i64(owner["shortfall"]) != 0)
     margin = survey_maintenance(state, account)
     return bool(get(state, STALE) == 0 and get(state, EQUITY) < margin)
 
@@ -82,7 +82,7 @@ def liquidate(state: State, account: int) -> None:
     _cover(state, account)
     if get(state, FILLS) != fills_before:
         write_venue(state, 0)["liquidations"] += 1
-    if is_unhealthy(state, account) and read_account(state, account)["shortfall"] == 0:
+    if is_unhealthy(state, account) and i64(read_account(state, account)["shortfall"]) == 0:
         venue = write_venue(state, 0)
         venue["scan_left"] = venue["accounts"]
 
@@ -132,8 +132,8 @@ def _cover(state: State, account: int) -> None:
         insurer["balance"] -= paid
         owner["balance"] += paid
         venue["insurance_paid"] += paid
-    shortfall = 1 if owner["balance"] < 0 else 0
-    if paid != 0 or shortfall > owner["shortfall"]:
+    shortfall, before = i64(1 if owner["balance"] < 0 else 0), i64(owner["shortfall"])
+    if paid != 0 or shortfall > before:
         uncovered = -min(owner["balance"], 0)
         record(
             state,
@@ -151,5 +151,5 @@ def _cover(state: State, account: int) -> None:
             0,
             uncovered,
         )
-    venue["shortfalls"] += shortfall - owner["shortfall"]
+    venue["shortfalls"] += shortfall - before
     owner["shortfall"] = shortfall

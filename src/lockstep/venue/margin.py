@@ -11,6 +11,12 @@ An order is admitted when the account's equity, less the order's largest taker f
 with the order counted in; or when the order does not raise its instrument's requirement (it only reduces).
 Maintenance margin counts the lots held only.
 
+Most orders are admitted without a look at any position. What an order can add to a requirement is bounded by its own
+lots and price (`most_change`), so a lower bound of the account's headroom (equity less initial margin) is kept from
+one command of a bundle to the next: HEADROOM. It falls by the bound with every order that the account enters or
+loses, and is forgotten when the account trades or moves money, and at the bundle's end. An order that it covers with
+certainty is one that the full survey would admit; any other is surveyed. It is no state, and no result depends on it.
+
 Bounds: |lots| x price x tick value is at most 2^52 for an instrument (genesis checks it, admission keeps it), an
 account has at most 64 positions, and balances stay within ±2^62 (see `place`), so every sum here fits an int64.
 """
@@ -18,9 +24,11 @@ account has at most 64 positions, and balances stay within ±2^62 (see `place`),
 from typing import Final
 
 from lockstep.venue.arithmetic import portion_up
-from lockstep.venue.compiled import i64, kernel
+from lockstep.venue.compiled import i64, in_line, kernel, out_of_line
 from lockstep.venue.memory import (
     EQUITY,
+    HEADROOM,
+    HEADROOM_OF,
     STALE,
     Row,
     State,
@@ -113,6 +121,34 @@ def free_collateral(state: State, account: int) -> int:
 
 
 @kernel
+def most_change(instrument: Row, lots: int, price: int) -> int:
+    """The most by which entering or removing resting lots can raise their instrument's `requirement`, micro-USD.
+
+    Either of its two sums changes by no more than the margin of these lots and their distance from the mark: rounding
+    up, a portion of a sum is never more than the sum of the portions.
+    """
+    in_line()
+    return lots * (instrument["lot_margin"] + abs(price - instrument["mark"]) * instrument["tick_value"])
+
+
+@kernel
+def forget_headroom(state: State) -> None:
+    """Nothing is known of the headroom any more."""
+    put(state, HEADROOM_OF, 0)
+
+
+@kernel
+def lower_headroom(state: State, account: int, instrument: Row, lots: int, price: int) -> None:
+    """The account loses resting lots: if its headroom is known, it may be less now."""
+    in_line()
+    if get(state, HEADROOM_OF) == account + 1:
+        left = get(state, HEADROOM) - most_change(instrument, lots, price)
+        put(state, HEADROOM, left)
+        if left < 0:
+            forget_headroom(state)
+
+
+@kernel
 def affordable(
     state: State,
     account: int,
@@ -128,6 +164,32 @@ def affordable(
 
     `position_slot` is the account's position in the instrument, or 0.
     """
+    in_line()
+    if get(state, HEADROOM_OF) == account + 1:
+        rise, headroom = most_change(instrument, lots, price), get(state, HEADROOM)
+        fall = most_change(instrument, replaced_lots, replaced_price)
+        if headroom >= rise + fall + lots * instrument["lot_fee"]:
+            put(state, HEADROOM, headroom - rise)
+            return True
+    return _surveyed_affordable(
+        state, account, position_slot, instrument, side, price, lots, replaced_lots, replaced_price
+    )
+
+
+@kernel
+def _surveyed_affordable(
+    state: State,
+    account: int,
+    position_slot: int,
+    instrument: Row,
+    side: int,
+    price: int,
+    lots: int,
+    replaced_lots: int,
+    replaced_price: int,
+) -> bool:
+    """The same, worked out from all positions of the account; its headroom is known afterwards."""
+    out_of_line()
     size = buy = sell = buy_value = sell_value = before = i64(0)
     if position_slot != 0:
         position = read_position(state, position_slot)
@@ -143,6 +205,10 @@ def affordable(
     after = requirement(instrument, size, buy, sell, buy_value, sell_value)
     if after <= before:
         return True
-    margin = survey_initial(state, account)
-    fee = portion_up(lots * price * instrument["tick_value"], instrument["taker_fee_ppm"])
-    return bool(get(state, EQUITY) - fee >= margin - before + after)
+    margin = survey_initial(state, account) - before + after
+    equity = get(state, EQUITY)
+    if equity - portion_up(lots * price * instrument["tick_value"], instrument["taker_fee_ppm"]) < margin:
+        return False
+    put(state, HEADROOM_OF, account + 1)
+    put(state, HEADROOM, equity - margin)
+    return True

@@ -7,7 +7,7 @@ prices instead of liquidating on old ones (October 2025). With less than 1/3 of 
 the counted stake is honest, so the median lies within the range of honest prices.
 """
 
-from lockstep.venue.arithmetic import portion_down
+from lockstep.venue.arithmetic import portion_down, portion_up
 from lockstep.venue.compiled import i64, kernel
 from lockstep.venue.memory import (
     SEEN_COUNT,
@@ -73,6 +73,9 @@ def _set_mark(instrument: Row, mark: int) -> None:
     instrument["lot_value"] = mark * instrument["tick_value"]
     instrument["lowest"] = max(mark - width, 1)
     instrument["highest"] = min(mark + width, instrument["price_ticks"] - 1)
+    instrument["lot_margin"] = portion_up(instrument["lot_value"], instrument["initial_margin_ppm"])
+    highest_value = instrument["highest"] * instrument["tick_value"]
+    instrument["lot_fee"] = portion_up(highest_value, instrument["taker_fee_ppm"])
 
 
 @kernel

@@ -9,10 +9,11 @@ from typing import Final
 
 from lockstep.base.limits import FILLS_PER_COMMAND_MAX
 from lockstep.venue.arithmetic import fee_on, running_total
-from lockstep.venue.book import REDUCE_ONLY_FLAG, cancel_order, drop_order, shrink_order
-from lockstep.venue.compiled import i64, kernel, out_of_line
+from lockstep.venue.book import REDUCE_ONLY_FLAG, cancel_order, drop_order, owner_of, shrink_order
+from lockstep.venue.compiled import i64, in_line, kernel, out_of_line
 from lockstep.venue.event import EventKind, EventReason
 from lockstep.venue.ladder import ladder_above, ladder_below
+from lockstep.venue.margin import forget_headroom
 from lockstep.venue.memory import (
     FILLS,
     MET,
@@ -23,12 +24,13 @@ from lockstep.venue.memory import (
     put,
     read_instrument,
     read_level,
+    read_links,
     read_order,
     read_position,
     read_venue,
+    venue_row,
     write_account,
     write_instrument,
-    write_venue,
 )
 from lockstep.venue.positions import BUY, apply_fill, reducible
 from lockstep.venue.record import record
@@ -83,7 +85,7 @@ def match(
         met += 1
         slot = i64(read_level(state, instrument["levels_first"] + price)["first"])
         maker = read_order(state, slot)
-        if i64(maker["account"]) == account:
+        if i64(maker["position"]) == position:  # same account
             if order_flags & STP_CANCEL_TAKER_FLAG:
                 put(state, STOP, _SELF_TRADE)
                 break
@@ -120,8 +122,9 @@ def _trade(
     event_flags: int,
 ) -> None:
     """One fill: fees, both positions, the maker's remainder, the totals and the record."""
+    in_line()
     maker = read_order(state, slot)
-    price, maker_account = i64(maker["price"]), i64(maker["account"])
+    price, maker_account = i64(maker["price"]), owner_of(state, maker)
     notional = lots * price * instrument["tick_value"]
     taker_fee = fee_on(notional, instrument["taker_fee_ppm"])
     maker_fee = fee_on(notional, instrument["maker_fee_ppm"])
@@ -149,13 +152,15 @@ def _trade(
     shrink_order(state, slot, lots)
     instrument["last_price"] = price
     instrument["volume"] = running_total(instrument["volume"], lots)
-    write_venue(state, 0)["fills"] += 1
+    venue_row(state, 0)["fills"] += 1
+    forget_headroom(state)
     put(state, FILLS, get(state, FILLS) + 1)
 
 
 @kernel
 def _charge(state: State, account: int, fee: int) -> None:
     """Move a fee to the fee account, or a rebate from it."""
+    in_line()
     payer = write_account(state, account)
     payer["balance"] -= fee
     payer["fees_paid"] = running_total(payer["fees_paid"], fee)
@@ -163,7 +168,7 @@ def _charge(state: State, account: int, fee: int) -> None:
 
 
 @kernel
-def can_fill(state: State, account: int, number: int, side: int, limit: int, lots: int, order_flags: int) -> bool:
+def can_fill(state: State, position: int, number: int, side: int, limit: int, lots: int, order_flags: int) -> bool:
     """Whether an order would trade in full at once. Reduce-only makers are not counted on."""
     out_of_line()
     instrument = read_instrument(state, number)
@@ -175,13 +180,13 @@ def can_fill(state: State, account: int, number: int, side: int, limit: int, lot
             met += 1
             if met > FILLS_PER_COMMAND_MAX:
                 return False
-            if i64(maker["account"]) == account:
+            if i64(maker["position"]) == position:  # same account
                 if order_flags & STP_CANCEL_TAKER_FLAG:
                     return False
             elif i64(maker["flags"]) & REDUCE_ONLY_FLAG == 0:
                 lots -= i64(maker["remaining"])
                 if lots <= 0:
                     return True
-            slot = i64(maker["level_next"])
+            slot = i64(read_links(state, slot)["level_next"])
         price = ladder_above(state, instrument, price) if side == BUY else ladder_below(state, instrument, price)
     return False

@@ -22,6 +22,7 @@ import numpy as np
 from llvmlite import ir
 from numba import from_dtype, types
 
+from lockstep.base.limits import INSTRUMENTS_MAX
 from lockstep.ledger.table import CHUNK_BYTES, CHUNK_WORDS, Table, Undo, room, touch
 from lockstep.venue import schema
 from lockstep.venue.compiled import UNCOMPILED, kernel, native, numba, out_of_line
@@ -59,6 +60,8 @@ SIZE: Final = 23
 EQUITY: Final = 24
 STALE: Final = 25
 """What `margin.survey_initial` and `survey_maintenance` found."""
+VACANCY: Final = 26
+"""Where the client id in work could be entered (see `client_index`)."""
 COMMAND_COUNT: Final = 27
 HEIGHT: Final = 28
 TIME_MS: Final = 29
@@ -66,7 +69,13 @@ TIME_MS: Final = 29
 CHECKED: Final = 30
 LIQUIDATED: Final = 31
 """Accounts checked and liquidated after this block."""
-_TABLES: Final = 32
+HEADROOM_OF: Final = 32
+"""Number of an account plus one, or 0."""
+HEADROOM: Final = 33
+"""That account's equity is at least so far above its initial margin, micro-USD (see `margin`)."""
+POSITION_MEMO: Final = 34
+"""One register an instrument: where the account in work has its position, if known (see `positions`)."""
+_TABLES: Final = POSITION_MEMO + INSTRUMENTS_MAX
 _BLOCK: Final = slice(SPAN_AT, _TABLES)
 """What begins at 0 in every block."""
 _STRIDE: Final = 5  # addresses of rows, marks, count, shape; then the number of chunks
@@ -145,6 +154,11 @@ class Memory:
         self._use(_EVENTS, events)
         self.registers[EVENT_COUNT], self.registers[EVENT_CAPACITY] = 0, len(events)
 
+    @property
+    def event_room(self) -> int:
+        """How many more records fit."""
+        return int(self.registers[EVENT_CAPACITY] - self.registers[EVENT_COUNT])
+
     def take_events(self) -> Any:
         """The records written since `use_events`."""
         return self._events[: self.registers[EVENT_COUNT]]
@@ -163,6 +177,13 @@ _I64: Final = ir.IntType(64)
 
 def _emit_register(builder: Any, state: Any, register: Any) -> Any:
     return builder.inttoptr(builder.add(state, builder.mul(register, _I64(8))), _I64.as_pointer())
+
+
+def _emit_constant(builder: Any, state: Any, register: Any) -> Any:
+    """Load a register that no kernel changes: LLVM may keep the value across stores and calls."""
+    value = builder.load(_emit_register(builder, state, register))
+    value.set_metadata("invariant.load", builder.module.add_metadata([]))
+    return value
 
 
 @native
@@ -196,7 +217,7 @@ def _row_intrinsic(register: int, dtype: "np.dtype[Any]") -> Any:
     @native
     def row_at(typingctx: Any, state: Any, row: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            base = builder.load(_emit_register(builder, arguments[0], _I64(register)))
+            base = _emit_constant(builder, arguments[0], _I64(register))
             place = builder.add(base, builder.mul(arguments[1], _I64(dtype.itemsize)))
             return builder.inttoptr(place, context.get_value_type(record))
 
@@ -211,10 +232,10 @@ def _is_saved(typingctx: Any, state: Any, marks: Any, chunk: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         state, marks, chunk = arguments
-        base = builder.load(_emit_register(builder, state, marks))
+        base = _emit_constant(builder, state, marks)
         place = builder.add(base, builder.mul(chunk, _I64(4)))
         mark = builder.load(builder.inttoptr(place, ir.IntType(32).as_pointer()))
-        epoch = builder.load(_emit_register(builder, state, _I64(_EPOCH)))
+        epoch = _emit_constant(builder, state, _I64(_EPOCH))
         return builder.icmp_unsigned("==", builder.zext(mark, _I64), epoch)
 
     return types.boolean(types.int64, types.int64, types.int64), codegen
@@ -253,7 +274,7 @@ def _compiled_write(number: int, dtype: "np.dtype[Any]", row_at: Any) -> Any:
 @native
 def _undo_used(typingctx: Any, state: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = builder.load(_emit_register(builder, arguments[0], _I64(_UNDO + 3)))
+        place = _emit_constant(builder, arguments[0], _I64(_UNDO + 3))
         return builder.load(builder.inttoptr(place, _I64.as_pointer()))
 
     return types.int64(types.int64), codegen
@@ -308,12 +329,15 @@ put: Final = _set if UNCOMPILED else _set_compiled
 """put(state, register, value)"""
 
 read_venue, write_venue = _table(schema.VENUE)
+venue_row: Final = read_venue
+"""The one row of `venue`, to write to: `begin_block` has announced that for the whole block."""
 read_instrument, write_instrument = _table(schema.INSTRUMENTS)
 read_validator, write_validator = _table(schema.VALIDATORS)
 read_observation, write_observation = _table(schema.OBSERVATIONS)
 read_account, write_account = _table(schema.ACCOUNTS)
 read_key, write_key = _table(schema.KEYS)
 read_order, write_order = _table(schema.ORDERS)
+read_links, write_links = _table(schema.ORDER_LINKS)
 read_level, write_level = _table(schema.LEVELS)
 read_ladder, write_ladder = _table(schema.LADDER)
 read_client_id, write_client_id = _table(schema.CLIENT_IDS)

@@ -10,7 +10,7 @@ from lockstep.base.limits import AMOUNT_MAX, BALANCE_MAX
 from lockstep.venue.cancel import has_order_fields
 from lockstep.venue.compiled import i64, kernel
 from lockstep.venue.event import EventKind, EventReason
-from lockstep.venue.margin import STALE_COLLATERAL, free_collateral
+from lockstep.venue.margin import STALE_COLLATERAL, forget_headroom, free_collateral
 from lockstep.venue.memory import (
     Row,
     State,
@@ -62,6 +62,7 @@ def _finish(state: State, account: int, command: Row, reason: int) -> None:
     if reason != 0:
         reject(state, account, command, reason)
     else:
+        forget_headroom(state)
         record(state, _ACCEPTED, 0, OUTCOME, account, command["target"], 0, 0, 0, command["size"], 0, 0, 0, 0)
 
 

@@ -31,7 +31,7 @@ from lockstep.venue.book import (
     take_order_slot,
 )
 from lockstep.venue.client_index import client_order, has_vacancy
-from lockstep.venue.compiled import i64, kernel, out_of_line
+from lockstep.venue.compiled import i64, in_line, kernel, out_of_line
 from lockstep.venue.event import EventKind, EventReason
 from lockstep.venue.margin import affordable
 from lockstep.venue.matching import best_opposite, can_fill, crosses, match
@@ -91,6 +91,7 @@ _FILL_OR_KILL: Final = int(EventReason.FILL_OR_KILL)
 
 @kernel
 def _has_bad_options(command: Row) -> bool:
+    in_line()
     tif, flags = i64(command["tif"]), i64(command["flags"])
     return tif > _FOK or flags > _FLAGS_MAX or (flags & _POST_ONLY_FLAG != 0 and tif != _GTC)
 
@@ -98,6 +99,7 @@ def _has_bad_options(command: Row) -> bool:
 @kernel
 def place(state: State, account: int, command: Row) -> None:
     """Carry out a PLACE."""
+    in_line()
     number, side = i64(command["instrument"]), i64(command["side"])
     if command["target"] != 0 or side > 1 or _has_bad_options(command):
         reject(state, account, command, _MALFORMED)
@@ -165,6 +167,7 @@ def _refusal(
     state: State, account: int, command: Row, number: int, side: int, client_id: int, position: int, replaced: int
 ) -> int:
     """Why the order can't be accepted, or 0. Leaves the size granted (reduce-only may cut it) in SIZE."""
+    in_line()
     instrument = read_instrument(state, number)
     price, lots = command["price"], command["size"]
     if not 0 < price < instrument["price_ticks"]:
@@ -198,6 +201,7 @@ def _refusal(
 @kernel
 def _refusal_for_room(state: State, account: int, command: Row, client_id: int, position: int, replaced: int) -> int:
     """Whether the client id is free, and the tables and the account have room."""
+    in_line()
     if client_id != 0:
         taken = client_order(state, account, client_id)
         if taken != 0 and taken != replaced:
@@ -223,6 +227,7 @@ def _refusal_for_risk(
     state: State, account: int, instrument: Row, side: int, price: int, lots: int, position: int, replaced: int
 ) -> int:
     """Position limit and initial margin."""
+    in_line()
     replaced_lots = replaced_price = i64(0)
     if replaced != 0:
         old = read_order(state, replaced)
@@ -255,15 +260,17 @@ def _submit(state: State, account: int, command: Row, number: int, side: int, cl
     if position == 0:
         position = open_position(state, account, number)
     held = write_position(state, position)
-    held["orders"] = i64(held["orders"]) + 1  # holds the row while its orders come and go
+    held["orders"] = i64(held["orders"]) + 1  # this one, or until it is clear that it does not rest
     replaced_id = i64(0)
     if replaced != 0:
         replaced_id = read_order(state, replaced)["id"]
         drop_order(state, replaced)
     slot = take_order_slot(state) if tif == _GTC else i64(0)
     order_id = next_order_id(state, slot)
-    left, stop = lots, i64(_FILL_OR_KILL)
-    if tif != _FOK or can_fill(state, account, number, side, price, lots, flags):
+    left, stop = lots, i64(_FILL_OR_KILL if tif == _FOK else 0)
+    if crosses(side, price, best_opposite(read_instrument(state, number), side)) and (
+        tif != _FOK or can_fill(state, position, number, side, price, lots, flags)
+    ):
         left = match(state, account, position, number, side, price, lots, order_id, flags, 0, FILLS_PER_COMMAND_MAX)
         stop = get(state, STOP)
     kind, size = _RESTED, left
@@ -273,11 +280,12 @@ def _submit(state: State, account: int, command: Row, number: int, side: int, cl
         kind = _CANCELLED
         stop = stop if stop != 0 else i64(_IMMEDIATE_OR_CANCEL)
     if kind == _RESTED:
-        rest_order(state, slot, order_id, client_id, account, position, number, side, flags, price, left)
-    elif slot != 0:
-        free_order_slot(state, slot)
-    held["orders"] = i64(held["orders"]) - 1
-    close_if_idle(state, position)
+        rest_order(state, slot, order_id, client_id, account, position, held, number, side, flags, price, left)
+    else:
+        if slot != 0:
+            free_order_slot(state, slot)
+        held["orders"] = i64(held["orders"]) - 1
+        close_if_idle(state, position)
     record(
         state,
         kind,

@@ -9,28 +9,43 @@ the signed cash, which over buyer and seller is zero: money is conserved whateve
 from typing import Final
 
 from lockstep.venue.arithmetic import running_total, share
-from lockstep.venue.compiled import i64, kernel
+from lockstep.venue.compiled import i64, in_line, kernel, out_of_line
 from lockstep.venue.memory import (
+    POSITION_MEMO,
+    SPAN_AT,
     Row,
     State,
+    get,
+    put,
     read_account,
     read_position,
     read_venue,
+    venue_row,
     write_account,
     write_position,
-    write_venue,
 )
 
 BUY: Final = 0
+_SLOT_BITS: Final = 32
+_SLOT_MASK: Final = (1 << _SLOT_BITS) - 1
 
 
 @kernel
 def find_position(state: State, account: int, number: int) -> int:
-    """Slot of the account's position in instrument `number`, or 0."""
+    """Slot of the position that the account in work has in instrument `number`, or 0.
+
+    It is remembered for the other commands of the bundle, under the bundle's number in the block.
+    """
+    in_line()
+    bundle = get(state, SPAN_AT) + 1
+    known = get(state, POSITION_MEMO + number)
+    if known >> _SLOT_BITS == bundle:
+        return known & _SLOT_MASK
     slot = i64(read_account(state, account)["first_position"])
     while slot != 0:
         position = read_position(state, slot)
         if i64(position["instrument"]) == number:
+            put(state, POSITION_MEMO + number, bundle << _SLOT_BITS | slot)
             break
         slot = i64(position["next"])
     return slot
@@ -46,7 +61,7 @@ def has_position_slot(state: State) -> bool:
 @kernel
 def open_position(state: State, account: int, number: int) -> int:
     """A new, empty position; its slot."""
-    venue = write_venue(state, 0)
+    venue = venue_row(state, 0)
     slot = i64(venue["positions_free"])
     if slot != 0:
         venue["positions_free"] = read_position(state, slot)["next"]
@@ -74,10 +89,17 @@ def open_position(state: State, account: int, number: int) -> int:
 @kernel
 def close_if_idle(state: State, slot: int) -> None:
     """Give the row back when it holds neither lots nor orders."""
+    in_line()
     position = read_position(state, slot)
-    if position["size"] != 0 or i64(position["orders"]) != 0:
-        return
+    if position["size"] == 0 and i64(position["orders"]) == 0:
+        _close(state, slot)
+
+
+@kernel
+def _close(state: State, slot: int) -> None:
+    out_of_line()
     position = write_position(state, slot)
+    put(state, POSITION_MEMO + i64(position["instrument"]), 0)
     owner = write_account(state, i64(position["account"]))
     owner["positions"] = i64(owner["positions"]) - 1
     if i64(owner["first_position"]) == slot:
@@ -87,7 +109,7 @@ def close_if_idle(state: State, slot: int) -> None:
         while i64(read_position(state, before)["next"]) != slot:
             before = i64(read_position(state, before)["next"])
         write_position(state, before)["next"] = position["next"]
-    venue = write_venue(state, 0)
+    venue = venue_row(state, 0)
     position["next"] = venue["positions_free"]
     venue["positions_free"] = slot
 
@@ -95,6 +117,7 @@ def close_if_idle(state: State, slot: int) -> None:
 @kernel
 def add_open_lots(position: Row, side: int, lots: int, price: int) -> None:
     """Count resting lots in, or out when `lots` is negative. The caller has announced the write."""
+    in_line()
     if side == BUY:
         position["open_buy"] = i64(position["open_buy"]) + lots
         position["open_buy_value"] += lots * price
@@ -106,6 +129,7 @@ def add_open_lots(position: Row, side: int, lots: int, price: int) -> None:
 @kernel
 def reducible(position: Row, side: int) -> int:
     """Lots that an order of this side would close, 0 if none."""
+    in_line()
     size = position["size"]
     return max(-size if side == BUY else size, 0)
 

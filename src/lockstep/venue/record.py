@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from lockstep.venue.compiled import i64, kernel, out_of_line
+from lockstep.venue.compiled import i64, in_line, kernel, out_of_line
 from lockstep.venue.event import EventFlag, EventKind
 from lockstep.venue.memory import CAUSE, EVENT_COUNT, Row, State, get, put, write_event
 
@@ -29,7 +29,7 @@ def record(
     fee: int,
 ) -> None:
     """Append a record. `run` has made sure that there is room."""
-    out_of_line()
+    in_line()
     at = get(state, EVENT_COUNT)
     put(state, EVENT_COUNT, at + 1)
     event = write_event(state, at)

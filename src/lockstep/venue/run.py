@@ -9,7 +9,7 @@ from typing import Final
 
 from lockstep.base.limits import FILLS_PER_COMMAND_MAX, OPEN_ORDERS_PER_ACCOUNT_MAX
 from lockstep.venue.cancel import cancel, cancel_all, cancel_client
-from lockstep.venue.compiled import entry_kernel, i64, kernel
+from lockstep.venue.compiled import entry_kernel, i64, in_line, kernel
 from lockstep.venue.event import SYSTEM, EventReason
 from lockstep.venue.liquidation import (
     ACCOUNTS_PER_BLOCK_MAX,
@@ -17,6 +17,7 @@ from lockstep.venue.liquidation import (
     is_unhealthy,
     liquidate,
 )
+from lockstep.venue.margin import forget_headroom
 from lockstep.venue.marks import set_marks, take_observations
 from lockstep.venue.memory import (
     CAUSE,
@@ -40,6 +41,7 @@ from lockstep.venue.memory import (
     read_span,
     read_venue,
     undo_room,
+    venue_row,
     write_account,
     write_venue,
 )
@@ -60,9 +62,10 @@ _OPEN_ACCOUNT: Final = int(Kind.OPEN_ACCOUNT)
 _MALFORMED: Final = int(EventReason.MALFORMED)
 _UNKNOWN_ACCOUNT: Final = int(EventReason.UNKNOWN_ACCOUNT)
 
-_CHUNKS_PER_ORDER: Final = 16
-"""Chunks that a fill or cancellation may dirty: the order, two neighbours in each of its two lists, its level, four
-ladder words, its client id's bucket, its position, the account's position before it, its account, and one to spare."""
+_CHUNKS_PER_ORDER: Final = 17
+"""Chunks that a fill or cancellation may dirty: the order, its links, those of two neighbours in each of its two lists,
+its level, four ladder words, its client id's bucket, its position, the account's position before it, its account, its
+instrument, and one to spare."""
 _CHUNKS_ELSE: Final = 64
 """The same for everything else that one command may touch."""
 _MATCHING_CHUNKS: Final = FILLS_PER_COMMAND_MAX * _CHUNKS_PER_ORDER + _CHUNKS_ELSE
@@ -75,6 +78,7 @@ EVENTS_PER_STEP_MAX: Final = _CHECK_EVENTS
 
 @kernel
 def _has_room(state: State, chunks: int, events: int) -> bool:
+    in_line()
     put(state, NEED, chunks)
     return undo_room(state) >= chunks and get(state, EVENT_CAPACITY) - get(state, EVENT_COUNT) >= events
 
@@ -82,6 +86,7 @@ def _has_room(state: State, chunks: int, events: int) -> bool:
 @kernel
 def _has_room_for(state: State, kind: int, account: int, known: bool) -> bool:
     """Whether a command of this kind surely fits."""
+    in_line()
     if kind in (_PLACE, _REPLACE):
         return _has_room(state, _MATCHING_CHUNKS, _MATCHING_EVENTS)
     if kind == _CANCEL_ALL and known:
@@ -93,6 +98,7 @@ def _has_room_for(state: State, kind: int, account: int, known: bool) -> bool:
 @kernel
 def _execute(state: State, account: int, kind: int, command: Row) -> None:
     """Carry out one command. It leaves exactly one record with the OUTCOME bit."""
+    in_line()
     if kind == _PLACE:
         place(state, account, command)
     elif kind == _CANCEL:
@@ -122,6 +128,7 @@ def run_commands(state: State) -> bool:
     for span_at in range(get(state, SPAN_AT), get(state, SPAN_COUNT)):
         span = read_span(state, span_at)
         account, first = i64(span["account"]), i64(span["first"])
+        forget_headroom(state)
         known = account < i64(read_venue(state, 0)["accounts"])
         if at < first:
             if not _has_room(state, _CHUNKS_ELSE, 1):
@@ -142,7 +149,7 @@ def run_commands(state: State) -> bool:
             else:
                 reject(state, account, command, _UNKNOWN_ACCOUNT)
             at += 1
-        write_venue(state, 0)["commands"] += i64(span["count"])
+        venue_row(state, 0)["commands"] += i64(span["count"])
         put(state, SPAN_AT, span_at + 1)
         at = i64(-1)
         put(state, COMMAND_AT, at)
@@ -180,6 +187,7 @@ def run_checks(state: State) -> bool:
     """Check the accounts whose turn it is, and liquidate."""
     venue = write_venue(state, 0)
     put(state, CAUSE, SYSTEM)
+    forget_headroom(state)
     while i64(venue["scan_left"]) > 0 and get(state, CHECKED) < ACCOUNTS_PER_BLOCK_MAX:
         account = i64(venue["scan_cursor"])
         if account >= i64(venue["accounts"]):

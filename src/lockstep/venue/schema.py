@@ -1,8 +1,8 @@
 """The tables, their rows, and how many rows they have room for.
 
-Row 0 of `orders` and `positions` stays empty: slot 0 means "none" in every link, and price 0 means "none" in every
-best price. Slots are reused last-freed first, so that a block dirties few chunks. Money is in micro-USD, prices in
-ticks, sizes in lots.
+Row 0 of `orders`, `order_links` and `positions` stays empty: slot 0 means "none" in every link, and price 0 means
+"none" in every best price. Slots are reused last-freed first, so that a block dirties few chunks. Money is in
+micro-USD, prices in ticks, sizes in lots.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,12 @@ OBSERVATIONS: Final = 3
 ACCOUNTS: Final = 4
 KEYS: Final = 5
 ORDERS: Final = 6
-LEVELS: Final = 7
-LADDER: Final = 8
-CLIENT_IDS: Final = 9
-POSITIONS: Final = 10
-TABLES: Final = 11
+ORDER_LINKS: Final = 7
+LEVELS: Final = 8
+LADDER: Final = 9
+CLIENT_IDS: Final = 10
+POSITIONS: Final = 11
+TABLES: Final = 12
 
 VENUE_ROW: Final = np.dtype(
     [
@@ -32,7 +33,7 @@ VENUE_ROW: Final = np.dtype(
         ("time_ms", "<i8"),
         ("serial", "<i8"),  # of the last order id given out
         ("slot_bits", "<u4"),  # an order id is serial << slot_bits | slot
-        ("orders_free", "<u4"),  # head of the list of freed slots, linked through level_next
+        ("orders_free", "<u4"),  # head of the list of freed slots, linked through level_next of their links
         ("orders_used", "<u4"),  # slots ever used
         ("positions_free", "<u4"),  # linked through next
         ("positions_used", "<u4"),
@@ -74,6 +75,8 @@ INSTRUMENT_ROW: Final = np.dtype(
         ("ladder_first", "<i8"),  # this instrument's first word in `ladder`
         ("mark", "<i8"),  # last known mark price; 0 before the first
         ("lot_value", "<i8"),  # of one lot at the mark
+        ("lot_margin", "<i8"),  # initial margin of one lot held, at the mark, rounded up
+        ("lot_fee", "<i8"),  # the largest taker fee of one lot within the band, rounded up
         ("lowest", "<i8"),  # the band around the mark
         ("highest", "<i8"),
         ("best_bid", "<i8"),
@@ -82,7 +85,7 @@ INSTRUMENT_ROW: Final = np.dtype(
         ("open_interest", "<i8"),  # lots held long
         ("volume", "<i8"),  # lots ever traded
         ("stale", "<u8"),  # 1 when too little stake has a fresh price
-        ("reserved", "<u8", (12,)),
+        ("reserved", "<u8", (10,)),
     ]
 )
 
@@ -105,7 +108,8 @@ ACCOUNT_ROW: Final = np.dtype(
         ("open_orders", "<u4"),
         ("first_position", "<u4"),
         ("positions", "<u4"),
-        ("shortfall", "<u8"),  # 1 while left negative with no position
+        ("shortfall", "<u4"),  # 1 while left negative with no position
+        ("client_ids_second", "<u4"),  # client ids in the second of their two buckets
     ]
 )
 
@@ -113,21 +117,21 @@ ORDER_ROW: Final = np.dtype(
     [
         ("id", "<i8"),  # 0 in a free slot
         ("client_id", "<u8"),
-        ("height", "<i8"),  # of the block that placed it
         ("price", "<u4"),
         ("remaining", "<u4"),
-        ("account", "<u4"),
-        ("position", "<u4"),
-        ("level_next", "<u4"),
-        ("level_previous", "<u4"),
-        ("account_next", "<u4"),
-        ("account_previous", "<u4"),
-        ("instrument", "<u4"),
+        ("position", "<u4"),  # of the account that placed it: the position's row names the account
+        ("instrument", "u1"),
         ("side", "u1"),
         ("flags", "u1"),
-        ("reserved", "<u2"),
+        ("reserved", "u1"),
     ]
 )
+
+ORDER_LINK_ROW: Final = np.dtype(
+    [("level_next", "<u4"), ("level_previous", "<u4"), ("account_next", "<u4"), ("account_previous", "<u4")]
+)
+"""The order in the same slot: its neighbours in its price level's queue and in its account's list. Apart from
+`orders`, because entering and removing an order writes to neighbours, which lie anywhere."""
 
 LEVEL_ROW: Final = np.dtype([("first", "<u4"), ("last", "<u4"), ("size", "<i8")])
 
@@ -164,6 +168,7 @@ ROWS: Final = (
     ("accounts", ACCOUNT_ROW),
     ("keys", KEY_ROW),
     ("orders", ORDER_ROW),
+    ("order_links", ORDER_LINK_ROW),
     ("levels", LEVEL_ROW),
     ("ladder", LADDER_ROW),
     ("client_ids", CLIENT_ID_ROW),
@@ -207,6 +212,7 @@ def sizes_of(genesis: Genesis) -> Sizes:
         len(genesis.validators) * len(genesis.instruments),
         parameters.accounts_max,
         parameters.accounts_max,
+        parameters.orders_max,
         parameters.orders_max,
         levels[-1],
         ladder[-1],

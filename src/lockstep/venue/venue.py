@@ -104,8 +104,9 @@ class Venue:
         stretches: list[Array] = []
         for kernel in (run_commands, run_checks):
             while kernel(handle):
-                stretches.append(self._memory.take_events())
-                self._memory.use_events(_event_rows(len(commands)))
+                if self._memory.event_room < EVENTS_PER_STEP_MAX:
+                    stretches.append(self._memory.take_events())
+                    self._memory.use_events(_event_rows(len(commands)))
                 self._grow_undo()
         stretches.append(self._memory.take_events())
         self._set_counts()
@@ -149,7 +150,7 @@ class Venue:
         venue = self.ledger.tables[schema.VENUE].rows[0]
         tables = self.ledger.tables
         tables[schema.ACCOUNTS].count[0] = tables[schema.KEYS].count[0] = venue["accounts"]
-        tables[schema.ORDERS].count[0] = int(venue["orders_used"]) + 1
+        tables[schema.ORDERS].count[0] = tables[schema.ORDER_LINKS].count[0] = int(venue["orders_used"]) + 1
         tables[schema.POSITIONS].count[0] = int(venue["positions_used"]) + 1
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from lockstep.venue.event import EventKind
-from lockstep.venue.schema import BUNDLE_SPAN, ORDERS, VENUE
+from lockstep.venue.schema import BUNDLE_SPAN, ORDERS, POSITIONS, VENUE
 from lockstep.venue.venue import Venue
 from lockstep.wire.command import COMMAND, Kind, Side, TimeInForce
 from lockstep.wire.genesis import Account, Genesis, Instrument, Parameters, Validator
@@ -64,8 +64,10 @@ class Flow:
         spans["first"] = np.arange(bundles) * BUNDLE
         live = venue.rows(ORDERS)
         live = live[live["id"] != 0]
-        live = live[np.argsort(live["account"], kind="stable")]
-        edges = np.searchsorted(live["account"], np.arange(_FIRST_TRADER + ACCOUNTS + 1))
+        owners = venue.rows(POSITIONS)["account"][live["position"]]
+        by_owner = np.argsort(owners, kind="stable")
+        live, owners = live[by_owner], owners[by_owner]
+        edges = np.searchsorted(owners, np.arange(_FIRST_TRADER + ACCOUNTS + 1))
         block = np.zeros(commands, COMMAND)
         for span in spans:
             account, first = int(span["account"]), int(span["first"])
