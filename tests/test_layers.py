@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"node"}),
     frozenset({"runtime", "simulator"}),
     frozenset({"gateway", "monitor"}),
-    frozenset({"market"}),
+    frozenset({"market", "chaos"}),
     frozenset({"dashboard"}),
     frozenset({"cli"}),
 )

@@ -3,7 +3,7 @@
 import typer
 
 from lockstep import __version__
-from lockstep.cli import bench, devnet, diff, fate, init, light, market, node, simulate, snapshot, status
+from lockstep.cli import bench, chaos, devnet, diff, fate, init, light, market, node, simulate, snapshot, status
 
 app = typer.Typer(
     help="A derivatives venue whose whole state is kept identical on independent nodes.",
@@ -32,4 +32,5 @@ app.command("light")(light.light)
 app.command("diff")(diff.diff)
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(simulate.app, name="simulate")
+app.command("chaos")(chaos.chaos)
 app.command("bench")(bench.bench)
