@@ -40,6 +40,7 @@ def open_files(home: Home, warm_up: Callable[[], None] = lambda: None) -> Opened
 
     Files are read before the state is rebuilt, because they may say no; `warm_up` is called in between.
     """
+    _check_log_is_there(home)
     store = Store(home.checkpoints)
     meta = store.checkpoint()
     header = genesis_header(home.genesis.chain_id, home.genesis.time_ms)
@@ -64,6 +65,15 @@ def open_files(home: Home, warm_up: Callable[[], None] = lambda: None) -> Opened
     executor = Executor(venue, header.digest, header.height)
     notes = [*log.notes, *history.notes]
     return Opened(store, Index(store), history, log, places, executor, restored, newest, notes)
+
+
+def _check_log_is_there(home: Home) -> None:
+    """The log is made before the history. Without it a validator that has voted would begin as if it never had."""
+    if any(home.history.glob("*.log")) and not any(home.log.glob("*.log")):
+        raise StorageFailed(
+            f"{home.log} is empty, but {home.history} is not: the record of this validator's own votes is lost. Put "
+            f"the log back; without it this home must not be used"
+        )
 
 
 def _check_chain(home: Home, header: Header) -> None:
