@@ -69,6 +69,10 @@ BENCHES: dict[str, Bench] = {
         f"{_HERE}.light_client", "light_client", "head trusted after 10,000 missed blocks", Bar(50, "lower"),
         {"certificates": Bar(2, "lower")},
     ),
+    "simulator-speed": Bench(
+        f"{_HERE}.simulator", "simulator_speed", "simulated events, 4 replicas, real engine, one core",
+        Bar(20_000, "higher"), {"times_real_time": Bar(50, "higher")},
+    ),
     "wan-finality": Bench(
         f"{_HERE}.wan", "wan_finality", "finality over its lower bound, 13 regions, simulated", Bar(1.15, "lower")
     ),
