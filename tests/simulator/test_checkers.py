@@ -22,6 +22,7 @@ from lockstep.simulator.checkers import (
     money,
     replay,
     roots,
+    votes,
 )
 from lockstep.simulator.history import Durable, Final, History, Loss, NodeHistory, SeenEvidence
 from lockstep.venue import schema
@@ -153,6 +154,24 @@ def test_durable_records_that_are_gone() -> None:
     assert durability.check(history) == []
     node.losses.append(Loss(final_at(3), "crash", 8, 9))
     assert "lost 1 durable records in a crash" in one_text(durability.check(history))
+
+
+# -- votes --------------------------------------------------------------------------------------------
+
+
+def test_an_honest_validator_that_contradicts_itself() -> None:
+    history = made_history()
+    node, final = history.nodes[1], history.nodes[1].finals[4]
+    node.durable.append(node.durable[3])
+    assert votes.check(history) == [], "saying it again is no contradiction"
+    nullify = sign_nullify(validator_key(1), CHAIN_ID, 1, 4)
+    node.durable.append(Durable(final.at_us, encode_record(nullify)))
+    assert "a finalize and nullify in view 4" in one_text(votes.check(history))
+    other = sign_notarize(validator_key(1), CHAIN_ID, 1, 5, b"b" * 32)
+    node.durable.append(Durable(final.at_us, encode_record(other)))
+    assert "a notarize and notarize in view 5" in votes.check(history)[1].text
+    node.is_faulty = True
+    assert votes.check(history) == []
 
 
 # -- roots --------------------------------------------------------------------------------------------
@@ -395,8 +414,8 @@ def test_a_broken_agreement_must_name_a_third() -> None:
 
 def test_certificates_of_different_nodes_name_the_guilty() -> None:
     history = broken_agreement()
-    votes = [sign_nullify(validator_key(signer), CHAIN_ID, signer, BLOCKS) for signer in (1, 2, 3)]
-    history.nodes[3].records_at_end.append(encode_record(nullification(votes, 4)))
+    given_up = [sign_nullify(validator_key(signer), CHAIN_ID, signer, BLOCKS) for signer in (1, 2, 3)]
+    history.nodes[3].records_at_end.append(encode_record(nullification(given_up, 4)))
     assert set(evidence.guilty(history)) >= {1, 2}, "they finalized view 6 for node 0 and nullified it for node 3"
     assert check_all(history) == []
 
@@ -448,4 +467,4 @@ def test_a_healed_node_that_is_down_or_behind() -> None:
 
 
 def test_every_checker_has_a_name_of_its_own() -> None:
-    assert len(CHECKERS) == 10
+    assert len(CHECKERS) == 11

@@ -18,6 +18,7 @@ from lockstep.simulator.checkers import (
     money,
     replay,
     roots,
+    votes,
 )
 from lockstep.simulator.history import History, Violation
 
@@ -26,6 +27,7 @@ Checker = Callable[[History], list[Violation]]
 CHECKERS: dict[str, Checker] = {
     agreement.NAME: agreement.check,
     durability.NAME: durability.check,
+    votes.NAME: votes.check,
     roots.NAME: roots.check,
     certificates.NAME: certificates.check,
     money.NAME: money.check,
