@@ -122,6 +122,8 @@ class Bodies:
 
     def deadline(self) -> int | None:
         """When `tick` has something to send."""
+        if not self._blocks and not self._bundles:
+            return None
         dues = [r.due_us for r in self._blocks.values()] + [r.due_us for r in self._bundles.values()]
         return min(dues, default=None)
 

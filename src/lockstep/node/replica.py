@@ -184,11 +184,13 @@ class Replica:
         """When the replica next wants a `Tick`, in microseconds; None when it has halted."""
         if self._ctx.halted:
             return None
-        candidates = [
-            self._ordering.engine.deadline(), self._builder.deadline(), self._bodies.deadline(), self._peers.deadline(),
-            self._sync.deadline(),
-        ]  # fmt: skip
-        return min(c for c in candidates if c is not None)
+        earliest = self._peers.deadline()
+        for due in (
+            self._ordering.engine.deadline(), self._builder.deadline(), self._bodies.deadline(), self._sync.deadline()
+        ):  # fmt: skip
+            if due is not None and due < earliest:
+                earliest = due
+        return earliest
 
     @property
     def final(self) -> Header:

@@ -71,13 +71,13 @@ class Network:
         return arrives
 
     def _arrival(self, link: tuple[int, int], size: int, now_us: int) -> int:
-        source, target = link
         leaves_us = now_us
         if self.bytes_per_second:
             leaves_us = max(now_us, self._free_us.get(link, 0)) + size * 1_000_000 // self.bytes_per_second
             self._free_us[link] = leaves_us
             if leaves_us > now_us + 5_000:
                 self.fire("queueing")
+        source, target = link
         if self.table is None:
             travel_us = self.random.randint(self.delay_us_min, self.delay_us_max)
         else:
@@ -88,7 +88,9 @@ class Network:
         if self.reorder_permille and not self.streams and chance(self.random, self.reorder_permille, PERMILLE):
             self.fire("reorder")
             return arrives_us + self.random.randint(1, self.reorder_us)
-        arrives_us = max(arrives_us, self._arrived_us.get(link, 0))
+        before_us = self._arrived_us.get(link, 0)
+        if arrives_us < before_us:
+            return before_us
         self._arrived_us[link] = arrives_us
         return arrives_us
 

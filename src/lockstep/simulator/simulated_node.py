@@ -306,10 +306,11 @@ class SimulatedNode:
         due = self.replica.deadline()
         if due is None:
             return
-        due_us = self.world.now_us + self.home.clock.wait_us(self.world.now_us, due)
+        now_us = self.world.now_us
+        due_us = now_us + self.home.clock.wait_us(now_us, due)
         if self._timer_us < 0 or due_us < self._timer_us:
             self._timer_us = due_us
-            self.world.call(due_us - self.world.now_us, self._fire, due_us, self.incarnation)
+            self.world.call(due_us - now_us, self._fire, due_us, self.incarnation)
 
     def _fire(self, due_us: int, incarnation: int) -> None:
         if self.incarnation != incarnation or self._timer_us != due_us:

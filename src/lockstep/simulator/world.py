@@ -167,13 +167,16 @@ class World:
         if not arrivals and network.streams:
             self._break(source, target, connection)
         for at_us in arrivals:
-            self.call(at_us - self.now_us, self._deliver, source, target, number, parcel)
+            self._number += 1
+            arguments = (source, target, connection, number, parcel)
+            heapq.heappush(self._heap, (at_us, self._number, self._deliver, arguments))
 
-    def _deliver(self, source: SimulatedNode, target: SimulatedNode, number: int, parcel: Parcel) -> None:
-        connection = self._connections.of(source.instance, target.instance)
+    def _deliver(
+        self, source: SimulatedNode, target: SimulatedNode, connection: Connection, number: int, parcel: Parcel
+    ) -> None:
         if not connection.is_up or connection.number != number or connection.is_broken:
             return
-        if not self.network.is_open(source.index, target.index):
+        if self.network.closed and not self.network.is_open(source.index, target.index):
             if self.network.streams:
                 self._break(source, target, connection)
             return
