@@ -33,6 +33,8 @@ from lockstep.wire.vote import Nullify
 
 CHAIN = bytes(32)
 
+EMPTY_MANIFEST = b'{"format":"lockstep-state-1","tables":[]}'
+
 
 def vote(view: int) -> Nullify:
     return Nullify(view, 0, bytes(64))
@@ -97,7 +99,7 @@ class Disk:
         job = CheckpointJob(block.block.header.height, block.block.header.encode(), b"certificate")
         chunks = ChunkSet(0, np.array([0], np.int32), np.zeros((1, 1024), np.uint8))
         self.storage.checkpoint(job)
-        job.state.set_result(State(b"r" * 32, b"{}", (chunks,)))
+        job.state.set_result(State(b"r" * 32, EMPTY_MANIFEST, (chunks,)))
 
     def finalise(self, block: StoredBlock) -> None:
         self.storage.persist(Persist((block,)))
@@ -263,7 +265,7 @@ def test_execution_waits_for_a_slow_archive_but_not_at_a_checkpoint(tmp_path: Pa
     waited.start()
     waited.join(10)
     assert not waited.is_alive()
-    job.state.set_result(State(bytes(32), b"{}", ()))
+    job.state.set_result(State(bytes(32), EMPTY_MANIFEST, ()))
     until(lambda: disk.archive.checkpoint_height == 1)
     waiting = threading.Thread(target=room.wait, daemon=True)
     waiting.start()

@@ -9,9 +9,11 @@ from lockstep.base.errors import StorageFailed
 from lockstep.ledger.changes import ChunkSet
 from lockstep.runtime.store import BlockPlace, CheckpointMeta, FatePlace, Store
 
+EMPTY_MANIFEST = b'{"format":"lockstep-state-1","tables":[]}'
+
 
 def meta(height: int) -> CheckpointMeta:
-    return CheckpointMeta(height, b"header", b"certificate", b"{}", bytes(32), 7 * height, 9 * height)
+    return CheckpointMeta(height, b"header", b"certificate", EMPTY_MANIFEST, bytes(32), 7 * height, 9 * height)
 
 
 def chunks(table: int, numbers: list[int], fill: int) -> ChunkSet:

@@ -14,6 +14,7 @@ from lockstep.ledger.manifest import Manifest, TableEntry
 from lockstep.ledger.subtree import leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.sync.checkpoint_server import CheckpointServer, PinnedState
+from lockstep.sync.local_state import local_table
 from lockstep.sync.state_sync import StateSync
 from lockstep.sync.state_walk import LocalTable
 from lockstep.wire.block import Header
@@ -63,6 +64,11 @@ class MadeState:
     def read(self, table: int, first: int, count: int) -> bytes:
         data = self.tables[table][first * CHUNK_BYTES : (first + count) * CHUNK_BYTES]
         return data.ljust(count * CHUNK_BYTES, b"\0")
+
+    def leaves(self, table: int, used: int) -> np.ndarray:
+        chunks = -(-used // CHUNK_BYTES)
+        data = np.frombuffer(self.read(table, 0, chunks), np.uint8).reshape(-1, CHUNK_BYTES)
+        return leaf_values(data, np.arange(chunks), used)
 
     def close(self) -> None:
         pass
@@ -167,15 +173,7 @@ class Fetcher:
     def _local(self, table: int, used: int) -> LocalTable:
         chunks = -(-used // CHUNK_BYTES)
         here = {n: row for n, row in self.chunks.get(table, {}).items() if n < chunks}
-        numbers = np.array(sorted(here), np.int64)
-        leaves, present = np.zeros((chunks, 8), np.uint32), np.zeros(chunks, bool)
-        if len(numbers):
-            data = np.frombuffer(b"".join(here[n] for n in numbers.tolist()), np.uint8).reshape(-1, CHUNK_BYTES).copy()
-            if numbers[-1] == chunks - 1:
-                data[-1, used - (chunks - 1) * CHUNK_BYTES :] = 0
-            leaves[numbers], present[numbers] = leaf_values(data, numbers, used), True
-        first = here[0][:used] if chunks == 1 and here else b""
-        return LocalTable(leaves, present, first)
+        return local_table(used, np.zeros((chunks, 8), np.uint32), here)
 
     def _send(self, peer: int, request: FetchCheckpoint | FetchState) -> None:
         to = self.peers[peer]

@@ -65,6 +65,11 @@ def table_hash(top: Array, chunk: bytes) -> bytes:
     return chunk_value(chunk, 0, root=True) if chunk else digest(b"")
 
 
+def warm_up() -> None:
+    """Compile, or load from the cache, what serving and fetching a state need."""
+    ChunkTree(leaf_values(np.zeros((3, CHUNK_BYTES), np.uint8), np.arange(3), 3 * CHUNK_BYTES))
+
+
 class ChunkTree:
     """All nodes of one table: `levels[k]` is (width, 8) uint32. Built from its leaves."""
 

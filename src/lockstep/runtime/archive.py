@@ -19,7 +19,6 @@ from lockstep.runtime.index import Index
 from lockstep.runtime.room import Room
 from lockstep.runtime.store import BlockPlace, CheckpointMeta, FatePlace, Store
 from lockstep.runtime.worker import Worker
-from lockstep.sync.local_state import read_local
 from lockstep.sync.state_sync import Target
 from lockstep.wire.codec import encode
 
@@ -101,7 +100,7 @@ class Archive:
                 case CheckpointJob():
                     self._checkpoint(piece)
                 case ReadState():
-                    self._told(StateRead(piece.target, read_local(piece.target.manifest, self._store.local)))
+                    self._told(StateRead(piece.target, self._store.local(piece.target.manifest)))
                 case InstallJob():
                     self._install(piece)
                 case _:
@@ -148,6 +147,5 @@ class Archive:
             header.height, target.offer.header, encode(target.certificate), target.offer.manifest,
             target.certificate.state_root, job.log_position, position, job.is_rebuilt,
         )  # fmt: skip
-        used = [entry.used_bytes for entry in target.manifest.tables]
-        self._store.install(meta, used, self._index.blocks, self._index.fates)
+        self._store.install(meta, self._index.blocks, self._index.fates)
         self._installed(header.height)

@@ -19,6 +19,7 @@ from typing import Any, Final
 import uvloop
 
 from lockstep.base.errors import LockstepError, StorageFailed
+from lockstep.ledger.subtree import warm_up as warm_up_subtrees
 from lockstep.ledger.warm import warm_up as warm_up_ledger
 from lockstep.node.effects import Halt, Severity
 from lockstep.node.replica import Identity, Replica
@@ -91,6 +92,7 @@ class Node:
     def _warm_up(self) -> None:
         self._progress("compiling", {})
         warm_up_ledger()
+        warm_up_subtrees()
         warm_up()
 
     async def _live(self, opened: Opened) -> None:

@@ -11,6 +11,7 @@ Keys sort by what they mean, so they are big-endian; values are little-endian.
     blocks   height u64                → log position of the block u64, of its finalization u64 (0: it has none of its
                                          own), history position u64
     fates    bundle digest             → height u64, place in the block u32, first event u32, number of events u32
+    leaves   table u16, page u32       → chaining values of 32 chunks, 32 bytes each; zeros for one that is not there
     staged   as chunks                 → chunks of a newer state that is being fetched; not part of the checkpoint
 
 While there is no checkpoint at all, chunks that are fetched go where they will stay. Without `meta` they mean nothing.
@@ -20,7 +21,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import lmdb
 import msgspec
@@ -28,7 +29,12 @@ import numpy as np
 
 from lockstep.base.errors import StorageFailed
 from lockstep.ledger.changes import ChunkSet
+from lockstep.ledger.manifest import Manifest, parse_manifest
+from lockstep.ledger.subtree import leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
+from lockstep.runtime.leaf_pages import LeafPages
+from lockstep.sync.local_state import local_table
+from lockstep.sync.state_walk import LocalTable
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.codec import encode
 from lockstep.wire.message import CheckpointOffer
@@ -43,6 +49,9 @@ _FATE: Final = struct.Struct("<QIII")
 _finalization = msgspec.msgpack.Decoder(Finalization)
 _META: Final = b"checkpoint"
 _ZEROS: Final = bytes(CHUNK_BYTES)
+_FULL: Final = 1 << 62
+"""More bytes than any table has."""
+_MOVED_AT_ONCE: Final = 4_096
 
 
 class CheckpointMeta(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -87,12 +96,13 @@ class Store:
         try:
             if not read_only:
                 folder.mkdir(parents=True, exist_ok=True)
-            self._env = lmdb.open(str(folder), map_size=MAP_BYTES, max_dbs=5, readonly=read_only, create=not read_only)
+            self._env = lmdb.open(str(folder), map_size=MAP_BYTES, max_dbs=6, readonly=read_only, create=not read_only)
             names = (b"meta", b"chunks", b"blocks", b"fates")
             self._meta, self._chunks, self._blocks, self._fates = (
                 self._env.open_db(name, create=not read_only) for name in names
             )
             self._staged = self._chunks if read_only else self._env.open_db(b"staged")
+            self._leaves = LeafPages(self._env.open_db(b"leaves", create=not read_only))
         except (lmdb.Error, OSError) as error:
             raise self._failure("opening", error) from error
 
@@ -118,13 +128,36 @@ class Store:
         try:
             with self._env.begin(write=True) as transaction:
                 if transaction.get(_META, db=self._meta) is None:
-                    transaction.drop(self._chunks, delete=False)  # what a fetch that was given up left there
+                    self._clear(transaction)  # what a fetch that was given up left there
                 transaction.drop(self._staged, delete=False)
                 for chunks in changed:
-                    _put(transaction.cursor(self._chunks), _chunk_items(chunks))
+                    self._put_chunks(transaction, chunks)
+                self._end_tables(transaction, meta.manifest)
                 self._put_meta(transaction, meta, blocks, fates)
         except (lmdb.Error, OSError) as error:
             raise self._failure("writing to", error) from error
+
+    def _clear(self, transaction: "lmdb.Transaction") -> None:
+        transaction.drop(self._chunks, delete=False)
+        self._leaves.clear(transaction)
+
+    def _put_chunks(self, transaction: "lmdb.Transaction", chunks: ChunkSet) -> None:
+        """Chunks of the checkpoint, and their leaves as if all were full: see `_end_tables`."""
+        _put(transaction.cursor(self._chunks), _chunk_items(chunks))
+        numbers = chunks.chunks.astype(np.int64)
+        self._leaves.write(transaction, chunks.table, numbers, leaf_values(chunks.data, numbers, _FULL))
+
+    def _end_tables(self, transaction: "lmdb.Transaction", manifest: bytes) -> None:
+        """The leaf of a table's last chunk says how much of it is used, which may change without a write to it. And the
+        chunk before was the last one, perhaps."""
+        for table, entry in enumerate(parse_manifest(manifest).tables):
+            chunks = -(-entry.used_bytes // CHUNK_BYTES)
+            self._leaves.cut(transaction, table, chunks)
+            for number in range(max(0, chunks - 2), chunks):
+                value = transaction.get(_CHUNK_KEY.pack(table, number), db=self._chunks)
+                if value is not None:
+                    data, at = np.frombuffer(value, np.uint8).reshape(1, -1), np.array([number])
+                    self._leaves.write(transaction, table, at, leaf_values(data, at, entry.used_bytes))
 
     def _put_meta(
         self,
@@ -145,34 +178,49 @@ class Store:
             with self._env.begin(write=True) as transaction:
                 fresh = transaction.get(_META, db=self._meta) is None
                 for chunks in sets:
-                    _put(transaction.cursor(self._chunks if fresh else self._staged), _chunk_items(chunks))
+                    if fresh:
+                        self._put_chunks(transaction, chunks)
+                    else:
+                        _put(transaction.cursor(self._staged), _chunk_items(chunks))
         except (lmdb.Error, OSError) as error:
             raise self._failure("writing to", error) from error
 
-    def local(self, table: int, first: int, count: int) -> tuple[list[int], bytes]:
-        """Chunks that are here, staged ones before the checkpoint's: their numbers, and their bytes."""
+    def local(self, manifest: Manifest) -> list[LocalTable]:
+        """What is here of a state: the checkpoint's leaves, and staged chunks before those."""
         with self._env.begin(buffers=True) as transaction:
-            found = dict(_range(transaction.cursor(self._chunks), table, first, count))
-            found.update(_range(transaction.cursor(self._staged), table, first, count))
-            numbers = sorted(found)
-            return numbers, b"".join([found[number] for number in numbers])
+            meta = transaction.get(_META, db=self._meta)
+            own = () if meta is None else parse_manifest(self._decode(bytes(meta)).manifest).tables
+            tables = []
+            for number, entry in enumerate(manifest.tables):
+                chunks = -(-entry.used_bytes // CHUNK_BYTES)
+                leaves = self._leaves.read(transaction, number, chunks)
+                cursor = transaction.cursor(self._staged)
+                found = dict(_range(cursor, number, 0, chunks))
+                edges = [chunks - 1]  # its leaf depends on how much of it is used: there, and in the state here
+                if number < len(own):
+                    edges.append(-(-own[number].used_bytes // CHUNK_BYTES) - 1)
+                for edge in edges:
+                    value = transaction.get(_CHUNK_KEY.pack(number, max(edge, 0)), db=self._chunks)
+                    if value is not None and 0 <= edge < chunks:
+                        found.setdefault(edge, value)
+                tables.append(local_table(entry.used_bytes, leaves, found))
+            return tables
 
     def install(
         self,
         meta: CheckpointMeta,
-        used_bytes: list[int],
         blocks: dict[int, BlockPlace],
         fates: dict[bytes, FatePlace],
     ) -> None:
-        """Everything of `meta`'s state is here: make it the checkpoint, of tables of so many bytes. One transaction;
-        raises `StorageFailed`."""
+        """Everything of `meta`'s state is here: make it the checkpoint. One transaction; raises `StorageFailed`."""
         try:
             with self._env.begin(write=True) as transaction:
-                chunks = transaction.cursor(self._chunks)
-                _put(chunks, transaction.cursor(self._staged).iternext())
+                for chunks in _sets_of(transaction.cursor(self._staged)):
+                    self._put_chunks(transaction, chunks)
                 transaction.drop(self._staged, delete=False)
-                for table, used in enumerate(used_bytes):
-                    _cut(transaction.cursor(self._chunks), table, used)
+                for table, entry in enumerate(parse_manifest(meta.manifest).tables):
+                    _cut(transaction.cursor(self._chunks), table, entry.used_bytes)
+                self._end_tables(transaction, meta.manifest)
                 self._put_meta(transaction, meta, blocks, fates)
         except (lmdb.Error, OSError) as error:
             raise self._failure("writing to", error) from error
@@ -184,7 +232,7 @@ class Store:
         if raw is None:
             transaction.abort()
             return None
-        return PinnedCheckpoint(self._decode(bytes(raw)), transaction, self._chunks)
+        return PinnedCheckpoint(self._decode(bytes(raw)), transaction, self._chunks, self._leaves)
 
     # -- reading --------------------------------------------------------------------------------------
 
@@ -225,11 +273,22 @@ class Store:
 class PinnedCheckpoint:
     """A checkpoint held by a read transaction."""
 
-    def __init__(self, meta: CheckpointMeta, transaction: "lmdb.Transaction", chunks: "lmdb._Database") -> None:
+    def __init__(
+        self, meta: CheckpointMeta, transaction: "lmdb.Transaction", chunks: "lmdb._Database", leaves: LeafPages
+    ) -> None:
         self.height = meta.height
         self.offer = CheckpointOffer(meta.header, _finalization.decode(meta.certificate), meta.manifest)
         self._transaction = transaction
         self._chunks = chunks
+        self._leaves = leaves
+
+    def leaves(self, table: int, used: int) -> "np.ndarray[Any, Any]":
+        """Chaining values of all chunks of a table with so many used bytes."""
+        leaves = self._leaves.read(self._transaction, table, -(-used // CHUNK_BYTES))
+        absent = np.flatnonzero(np.logical_not(leaves.any(axis=1)))
+        if len(absent):  # never written: zeros
+            leaves[absent] = leaf_values(np.zeros((len(absent), CHUNK_BYTES), np.uint8), absent, used)
+        return leaves
 
     def read(self, table: int, first: int, count: int) -> bytes:
         """So many chunks of a table; one that was never written is zeros."""
@@ -242,6 +301,17 @@ class PinnedCheckpoint:
     def close(self) -> None:
         """Let go of it."""
         self._transaction.abort()
+
+
+def _sets_of(cursor: "lmdb.Cursor") -> Iterator[ChunkSet]:
+    """All chunks, so many at a time."""
+    remaining = iter(cursor.iternext())
+    while batch := list(islice(remaining, _MOVED_AT_ONCE)):
+        keys = [_CHUNK_KEY.unpack(key) for key, _ in batch]
+        for table in sorted({table for table, _ in keys}):
+            part = [(number, value) for (at, number), (_, value) in zip(keys, batch, strict=True) if at == table]
+            data = np.frombuffer(b"".join([value for _, value in part]), np.uint8).reshape(-1, CHUNK_BYTES)
+            yield ChunkSet(table, np.array([number for number, _ in part], np.int32), data)
 
 
 def _range(cursor: "lmdb.Cursor", table: int, first: int, count: int) -> "list[tuple[int, bytes | memoryview]]":

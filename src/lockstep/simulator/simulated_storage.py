@@ -21,7 +21,6 @@ from lockstep.node.record import Record, decode_record, encode_record
 from lockstep.simulator.disk import Disk
 from lockstep.simulator.history import Durable, Loss
 from lockstep.simulator.simulated_store import BlockPlace, FatePlace, Meta, SimulatedStore
-from lockstep.sync.local_state import read_local
 from lockstep.wire.block import decode_header
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.codec import encode
@@ -187,7 +186,7 @@ class SimulatedStorage:
         if self._is_closed:
             return
         if isinstance(piece, ReadState):
-            self._node.take(StateRead(piece.target, read_local(piece.target.manifest, self._store.local)))
+            self._node.take(StateRead(piece.target, self._store.local(piece.target.manifest)))
         else:
             self._store.stage(piece.chunks)
             self._node.take(ChunksStored(piece.chunks.data.nbytes, piece.effort))

@@ -11,9 +11,11 @@ import numpy as np
 
 from lockstep.ledger.changes import Checkpoint as State
 from lockstep.ledger.changes import ChunkSet
-from lockstep.ledger.manifest import parse_manifest
+from lockstep.ledger.manifest import Manifest, parse_manifest
+from lockstep.ledger.subtree import leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
-from lockstep.sync.state_walk import Arrived
+from lockstep.sync.local_state import local_table
+from lockstep.sync.state_walk import Arrived, LocalTable
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.message import CheckpointOffer
 
@@ -62,6 +64,12 @@ class PinnedStore:
             rows[number].tobytes() if number in rows else bytes(CHUNK_BYTES) for number in range(first, first + count)
         )
 
+    def leaves(self, table: int, used: int) -> np.ndarray:
+        """Chaining values of all chunks of a table."""
+        chunks = -(-used // CHUNK_BYTES)
+        data = np.frombuffer(self.read(table, 0, chunks), np.uint8).reshape(-1, CHUNK_BYTES)
+        return leaf_values(data, np.arange(chunks), used)
+
     def close(self) -> None:
         """Nothing is to be given back."""
 
@@ -102,11 +110,15 @@ class SimulatedStore:
         for number, row in zip(arrived.numbers.tolist(), arrived.data, strict=True):
             rows[number] = row
 
-    def local(self, table: int, first: int, count: int) -> tuple[list[int], bytes]:
-        """Chunks that are here, staged ones before the checkpoint's."""
-        rows = self.chunks.get(table, {}) | self.staged.get(table, {})
-        numbers = [number for number in range(first, first + count) if number in rows]
-        return numbers, b"".join(rows[number].tobytes() for number in numbers)
+    def local(self, manifest: Manifest) -> list[LocalTable]:
+        """What is here of a state, staged chunks before the checkpoint's."""
+        tables = []
+        for table, entry in enumerate(manifest.tables):
+            chunks = -(-entry.used_bytes // CHUNK_BYTES)
+            rows = self.chunks.get(table, {}) | self.staged.get(table, {})
+            here = {number: row.tobytes() for number, row in rows.items() if number < chunks}
+            tables.append(local_table(entry.used_bytes, np.zeros((chunks, 8), np.uint32), here))
+        return tables
 
     def install(self, meta: Meta) -> None:
         """Everything of this state is here: make it the checkpoint. One transaction."""

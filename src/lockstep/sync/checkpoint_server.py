@@ -8,7 +8,8 @@ Upon `FetchCheckpoint`: the checkpoint of exactly that height if it is pinned or
 Upon `FetchState`: nodes or chunks below the named nodes, read from the pinned checkpoint. A request that asks for more
 than an answer may carry, or for nodes that don't exist, is a lie (`Refused`): the manifest told the asker the shape.
 
-Trees are computed from the chunks when a checkpoint is first pinned, and kept as long as the pin: 64 bytes a chunk.
+A table's tree is built from its leaves, which the store keeps, when it is first asked for, and is kept as long as the
+pin: 64 bytes a chunk.
 """
 
 from typing import Any, Final, Protocol
@@ -17,7 +18,7 @@ import numpy as np
 
 from lockstep.base.errors import Reason, Refused
 from lockstep.ledger.manifest import Manifest, parse_manifest
-from lockstep.ledger.subtree import ChunkTree, leaf_values, top_level, width
+from lockstep.ledger.subtree import ChunkTree, top_level, width
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.sync.state_request import children_level, covered
 from lockstep.wire.message import STATE_CHUNKS_MAX, CheckpointOffer, FetchState, StatePart
@@ -25,7 +26,6 @@ from lockstep.wire.message import STATE_CHUNKS_MAX, CheckpointOffer, FetchState,
 PINS_MAX: Final = 2
 IDLE_US: Final = 10_000_000
 PIN_US: Final = 120_000_000
-_READ_CHUNKS: Final = 8_192
 
 
 class PinnedState(Protocol):
@@ -36,6 +36,9 @@ class PinnedState(Protocol):
 
     def read(self, table: int, first: int, count: int) -> bytes:
         """So many chunks of a table, 1024 bytes each; one that was never written is zeros."""
+
+    def leaves(self, table: int, used: int) -> "np.ndarray[Any, Any]":
+        """Chaining values, (chunks, 8) uint32, of all chunks of a table with so many used bytes."""
 
     def close(self) -> None:
         """It is not needed any more."""
@@ -63,7 +66,7 @@ class _Pin:
     def tree(self, table: int) -> ChunkTree:
         if table not in self._trees:
             used = self.manifest.tables[table].used_bytes
-            self._trees[table] = ChunkTree(read_leaves(self.state, table, used), self._only_chunk(table, used))
+            self._trees[table] = ChunkTree(self.state.leaves(table, used), self._only_chunk(table, used))
         return self._trees[table]
 
     def _only_chunk(self, table: int, used: int) -> bytes:
@@ -145,14 +148,3 @@ def _nodes(pin: _Pin, request: FetchState, indices: "np.ndarray[Any, Any]") -> b
     values = pin.tree(request.table).levels[below]
     ranges = [covered(int(index), request.level - below, len(values)) for index in indices]
     return b"".join([values[first:end].tobytes() for first, end in ranges])
-
-
-def read_leaves(state: PinnedState, table: int, used: int) -> "np.ndarray[Any, Any]":
-    """Chaining values of all chunks of a table with so many used bytes."""
-    chunks = -(-used // CHUNK_BYTES)
-    leaves = np.empty((chunks, 8), np.uint32)
-    for first in range(0, chunks, _READ_CHUNKS):
-        count = min(_READ_CHUNKS, chunks - first)
-        data = np.frombuffer(state.read(table, first, count), np.uint8).reshape(count, CHUNK_BYTES)
-        leaves[first : first + count] = leaf_values(data, np.arange(first, first + count), used)
-    return leaves

@@ -82,5 +82,17 @@ BENCHES: dict[str, Bench] = {
     "compact-blocks": Bench(
         f"{_HERE}.overlay", "compact_blocks", "bytes saved by compact blocks, 100 nodes, simulated", Bar(95, "higher")
     ),
+    "snapshot-sync": Bench(
+        f"{_HERE}.snapshot_sync", "snapshot_sync", "1 GiB from 3 peers, of a plain loopback copy's speed",
+        Bar(0.4, "higher"),
+    ),
+    "snapshot-sync-hostile": Bench(
+        f"{_HERE}.snapshot_sync", "snapshot_sync_hostile", "the same with one corrupting and one stalling, of the time",
+        Bar(1.5, "lower"),
+    ),
+    "difference-sync": Bench(
+        f"{_HERE}.snapshot_sync", "difference_sync", "1 GiB, 1 % of chunks changed: bytes, of the changed ones",
+        Bar(1.12, "lower"),
+    ),
 }  # fmt: skip
 """By name, in the order in which `make bench` runs them."""

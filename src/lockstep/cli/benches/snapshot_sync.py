@@ -1,0 +1,186 @@
+"""Fetching a state of 1 GiB from three peers, whole and as far as it differs, verified and on disk.
+
+Beside it, in the same run: the same bytes copied over a plain loopback connection from one process to another that
+hashes them with the `blake3` package, and neither encrypts nor stores.
+"""
+
+import multiprocessing
+import shutil
+import socket
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from blake3 import blake3
+
+from lockstep.base.errors import LockstepError
+from lockstep.cli.benches.sessions import say
+from lockstep.cli.benches.state_fetch import fetch
+from lockstep.cli.benches.state_peers import HEIGHT, TABLES, Mischief, make_homes, serving, write_state
+from lockstep.ledger.table import CHUNK_BYTES
+from lockstep.runtime.home import Home
+from lockstep.runtime.store import Store
+
+STATE_MIB: Final = 1_024
+_PEERS: Final = 3
+_COPY_BYTES: Final = 1 << 20
+_REPEATS: Final = 3
+Array = np.ndarray[Any, Any]
+
+
+def _tables(mebibytes: int) -> list[Array]:
+    """Random tables: one of half the size, others of a sixth."""
+    generator = np.random.default_rng(7)
+    shares = [3] + [1] * (TABLES - 1)
+    chunks = [(mebibytes << 20) // CHUNK_BYTES * share // sum(shares) for share in shares]
+    return [generator.integers(0, 256, (count, CHUNK_BYTES), dtype=np.uint8) for count in chunks]
+
+
+def _check(store: Path, tables: list[Array]) -> None:
+    """The store has exactly these tables."""
+    opened = Store(store, read_only=True)
+    pinned = opened.pin()
+    assert pinned is not None
+    for number, data in enumerate(tables):
+        hasher = blake3()
+        for first in range(0, len(data), 65_536):
+            hasher.update(pinned.read(number, first, min(65_536, len(data) - first)))
+        if hasher.digest() != blake3(data.reshape(-1).data).digest():
+            raise LockstepError(f"table {number} is not what was served")
+    pinned.close()
+    opened.close()
+
+
+# -- the plain copy ---------------------------------------------------------------------------------------
+
+
+def _send(port: int, size: int) -> None:
+    data = memoryview(np.random.default_rng(1).integers(0, 256, _COPY_BYTES, dtype=np.uint8).tobytes())
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        for _ in range(size // _COPY_BYTES):
+            connection.sendall(data)
+
+
+def _receive(pipe: "Connection[Any, Any]", size: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        pipe.send(server.getsockname()[1])
+        connection, _ = server.accept()
+        with connection:
+            hasher, buffer, left = blake3(), bytearray(_COPY_BYTES), size
+            began = time.monotonic()
+            while left:
+                count = connection.recv_into(buffer)
+                hasher.update(memoryview(buffer)[:count])
+                left -= count
+            hasher.digest()
+            pipe.send(time.monotonic() - began)
+
+
+def plain_copy(size: int) -> float:
+    """Seconds to copy so many bytes over loopback and hash them."""
+    size -= size % _COPY_BYTES
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    receiver = context.Process(target=_receive, args=(theirs, size), daemon=True)
+    receiver.start()
+    sender = context.Process(target=_send, args=(ours.recv(), size), daemon=True)
+    sender.start()
+    seconds: float = ours.recv()
+    for process in (receiver, sender):
+        process.join()
+    return seconds
+
+
+# -- the benchmarks ---------------------------------------------------------------------------------------
+
+
+def _fetched(homes: list[Home], folder: Path, served: Path, mischief: list[Mischief]) -> dict[str, Any]:
+    """Fetch everything into a new store; raises when it is not what was served."""
+    store = folder / "fetched"
+    shutil.rmtree(store, ignore_errors=True)
+    with serving(homes, served, mischief):
+        return fetch(homes[3], store, len(mischief))
+
+
+def snapshot_sync(mebibytes: int = STATE_MIB) -> dict[str, Any]:
+    """Share of the plain copy's speed."""
+    with tempfile.TemporaryDirectory(prefix="lockstep-snapshot-") as name:
+        folder = Path(name)
+        homes, tables = make_homes(folder / "network"), _tables(mebibytes)
+        size = sum(data.nbytes for data in tables)
+        write_state(homes, folder / "served", tables, HEIGHT)
+        runs = []
+        for number in range(_REPEATS):
+            copy = plain_copy(size)
+            result = _fetched(homes, folder, folder / "served", [Mischief()] * _PEERS)
+            say(f"{number + 1} of {_REPEATS}: {result['seconds']:.2f} s, the plain copy {copy:.2f} s")
+            runs.append((copy / result["seconds"], copy, result))
+        _check(folder / "fetched", tables)
+    share, copy, result = sorted(runs, key=lambda run: run[0])[len(runs) // 2]
+    detail = result | {
+        "plain_copy_seconds": copy, "mib_per_second": round(size / result["seconds"] / (1 << 20)),
+        "plain_copy_mib_per_second": round(size / copy / (1 << 20)), "state_mib": size >> 20,
+        "memory_over_bar_mib": result["resident_mib_peak"] - (size >> 20) - 256,
+    }  # fmt: skip
+    return {"value": round(share, 3), "unit": "of the plain copy", "detail": detail}
+
+
+def snapshot_sync_hostile(mebibytes: int = STATE_MIB) -> dict[str, Any]:
+    """Times the clean time, with one of three peers corrupting a tenth of its chunks and one stalling."""
+    with tempfile.TemporaryDirectory(prefix="lockstep-snapshot-") as name:
+        folder = Path(name)
+        homes, tables = make_homes(folder / "network"), _tables(mebibytes)
+        write_state(homes, folder / "served", tables, HEIGHT)
+        clean = _fetched(homes, folder, folder / "served", [Mischief()] * _PEERS)
+        wrong = [Mischief(corrupts=0.1), Mischief(stalls=True), Mischief()]
+        hostile = _fetched(homes, folder, folder / "served", wrong)
+        _check(folder / "fetched", tables)
+    detail = {
+        "clean_seconds": clean["seconds"], "hostile_seconds": hostile["seconds"], "blamed": hostile["blamed"],
+        "stalled": hostile["stalled"], "bytes_in": hostile["bytes_in"], "state_mib": mebibytes,
+    }  # fmt: skip
+    if hostile["blamed"] != [0] or hostile["stalled"] != [1]:
+        raise LockstepError(f"the culprits were not named: {detail}")
+    return {"value": round(hostile["seconds"] / clean["seconds"], 3), "unit": "of the clean time", "detail": detail}
+
+
+def difference_sync(mebibytes: int = STATE_MIB) -> dict[str, Any]:
+    """Bytes received, of the bytes of the chunks that differ: one chunk in a hundred, anywhere."""
+    with tempfile.TemporaryDirectory(prefix="lockstep-difference-") as name:
+        folder = Path(name)
+        homes, tables = make_homes(folder / "network"), _tables(mebibytes)
+        size = sum(data.nbytes for data in tables)
+        write_state(homes, folder / "old", tables, HEIGHT)
+        found: dict[str, dict[str, Any]] = {}
+        for label, run_chunks in (("scattered", 1), ("in runs of 16", 16)):
+            changed, count = _changed(tables, run_chunks)
+            shutil.rmtree(folder / "served", ignore_errors=True)
+            write_state(homes, folder / "served", changed, HEIGHT + 512)
+            shutil.rmtree(folder / "fetched", ignore_errors=True)
+            shutil.copytree(folder / "old", folder / "fetched", ignore=shutil.ignore_patterns("lock.mdb"))
+            with serving(homes, folder / "served", [Mischief()] * _PEERS):
+                result = fetch(homes[3], folder / "fetched", _PEERS)
+            _check(folder / "fetched", changed)
+            ratio = result["bytes_in"] / (count * CHUNK_BYTES)
+            found[label] = result | {"changed_chunks": count, "ratio": round(ratio, 3)}
+            say(f"{label}: {ratio:.3f} of the changed bytes, {result['seconds']:.2f} s")
+    scattered = found["scattered"]
+    share = (scattered["bytes_in"] - 1.1 * scattered["changed_chunks"] * CHUNK_BYTES) / size
+    detail: dict[str, Any] = found | {"state_mib": size >> 20, "beyond_1.1_of_state": round(share, 4)}
+    return {"value": found["in runs of 16"]["ratio"], "unit": "of the changed bytes", "detail": detail}
+
+
+def _changed(tables: list[Array], run_chunks: int) -> tuple[list[Array], int]:
+    """Copies in which one chunk in a hundred is another, in runs of so many; and how many."""
+    generator, count, copies = np.random.default_rng(8), 0, []
+    for data in tables:
+        copy = data.copy()
+        runs = len(data) // run_chunks
+        for run in generator.permutation(runs)[: max(1, runs // 100)].tolist():
+            copy[run * run_chunks : (run + 1) * run_chunks, 0] ^= 1
+            count += run_chunks
+        copies.append(copy)
+    return copies, count

@@ -1,0 +1,168 @@
+"""The process that fetches a state: the node's own transport, state sync and store, without a venue."""
+
+import asyncio
+import multiprocessing
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+
+from lockstep.ledger.changes import ChunkSet
+from lockstep.ledger.subtree import warm_up
+from lockstep.node.events import Event, PeerConnected, PeerLost, PeerSaid
+from lockstep.runtime.home import Home, load_home
+from lockstep.runtime.store import CheckpointMeta, Store
+from lockstep.runtime.transport import Transport
+from lockstep.runtime.worker import Worker
+from lockstep.sync.state_sync import StateSync, Target
+from lockstep.sync.state_walk import Arrived
+from lockstep.wire.codec import encode
+from lockstep.wire.message import CheckpointOffer, StatePart
+from lockstep.wire.validators import validator_set
+
+_TICK_SECONDS: Final = 0.02
+_GIVE_UP_SECONDS: Final = 120.0
+
+
+def fetch(home: Home, store: Path, peers: int) -> dict[str, Any]:
+    """Fetch what `peers` processes serve into `store`, in a process of its own; times in seconds from the moment that
+    all are connected."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_fetch, home.path, store, peers).result()
+
+
+def _fetch(home: Path, store: Path, peers: int) -> dict[str, Any]:
+    result: dict[str, Any] = uvloop.run(_Fetcher(load_home(home), store, peers).run())
+    return result
+
+
+class _Fetcher:
+    def __init__(self, home: Home, store: Path, peers: int) -> None:
+        self._home = home
+        self._peers = peers
+        self._store = Store(store)
+        meta = self._store.checkpoint()
+        self._sync = StateSync(validator_set(home.genesis), 0 if meta is None else meta.height)
+        self._connected: list[int] = []
+        self._blamed: list[int] = []
+        self._failure: BaseException | None = None
+
+    async def run(self) -> dict[str, Any]:
+        home = self._home
+        self._loop = asyncio.get_running_loop()
+        self._done = asyncio.Event()
+        self._all_here = asyncio.Event()
+        self._worker: Worker[Target | Arrived] = Worker("store", self._work, self._failed)
+        self._transport = Transport(
+            home.genesis, home.index, home.key, home.config.peer_listen, self._event, lambda *_: None
+        )
+        warm_up()
+        self._transport.start()
+        await self._all_here.wait()
+        resident, began = _resident_mib(), time.monotonic()
+        self._read_seconds = 0.0
+        async with asyncio.timeout(_GIVE_UP_SECONDS):
+            while not self._done.is_set():
+                self._step()
+                await asyncio.sleep(_TICK_SECONDS)
+        fetched = time.monotonic() - began
+        self._install()
+        seconds = time.monotonic() - began
+        if self._failure is not None:
+            raise self._failure
+        bytes_in = sum(traffic.bytes_in for traffic in self._transport.traffic.values())
+        await self._transport.close()
+        self._store.close()
+        return {
+            "seconds": seconds, "fetch_seconds": fetched, "local_read_seconds": self._read_seconds,
+            "bytes_in": bytes_in, "payload_bytes": self._sync.bytes_fetched, "blamed": sorted(set(self._blamed)),
+            "stalled": sorted(i for i, p in self._sync.peers.peers.items() if p.stalls and not p.answers),
+            "resident_mib_before": resident, "resident_mib_peak": _resident_mib(),
+        }  # fmt: skip
+
+    def _install(self) -> None:
+        target = self._sync.target
+        assert target is not None
+        certificate = target.certificate
+        meta = CheckpointMeta(
+            target.header.height, target.offer.header, encode(certificate), target.offer.manifest,
+            certificate.state_root, 0, 0,
+        )  # fmt: skip
+        self._store.install(meta, {}, {})
+
+    # -- the loop -------------------------------------------------------------------------------------
+
+    def _event(self, event: Event) -> None:
+        now = time.monotonic_ns() // 1_000
+        match event:
+            case PeerConnected():
+                self._connected.append(event.peer)
+                if len(self._connected) == self._peers:
+                    self._all_here.set()
+            case PeerLost() if event.peer in self._connected:
+                self._connected.remove(event.peer)
+            case PeerSaid(peer, CheckpointOffer() as offer):
+                self._sync.offered(peer, offer, now)
+            case PeerSaid(peer, StatePart() as part):
+                self._sync.answered(peer, part, now)
+            case _:
+                return
+        if self._all_here.is_set():
+            self._carry()
+
+    def _step(self) -> None:
+        self._sync.tick(sorted(self._connected), time.monotonic_ns() // 1_000)
+        self._carry()
+
+    def _carry(self) -> None:
+        sync = self._sync
+        for peer, request in sync.asks:
+            self._transport.send(peer, request)
+        sync.asks.clear()
+        for arrived in sync.arrived:
+            self._worker.put(arrived)
+        sync.arrived.clear()
+        for peer, detail in sync.blamed:
+            self._blamed.append(peer)
+            self._transport.drop(peer, detail)
+        sync.blamed.clear()
+        if sync.needs_local and sync.target is not None:
+            sync.needs_local = False
+            self._worker.put(sync.target)
+        self._transport.flush()
+        if sync.is_complete or self._failure is not None:
+            self._done.set()
+
+    # -- the store's thread ---------------------------------------------------------------------------
+
+    def _work(self, batch: list[Target | Arrived]) -> None:
+        arrived = [piece for piece in batch if isinstance(piece, Arrived)]
+        if arrived:
+            self._store.stage(ChunkSet(part.table, part.numbers, part.data) for part in arrived)
+            self._loop.call_soon_threadsafe(self._stored, sum(part.data.nbytes for part in arrived))
+        for piece in batch:
+            if isinstance(piece, Target):
+                began = time.monotonic()
+                local = self._store.local(piece.manifest)
+                self._read_seconds += time.monotonic() - began
+                self._loop.call_soon_threadsafe(self._begin, piece, local)
+
+    def _begin(self, target: Target, local: list[Any]) -> None:
+        self._sync.begin_walk(target, local, time.monotonic_ns() // 1_000)
+        self._carry()
+
+    def _stored(self, size: int) -> None:
+        self._sync.stored(size, time.monotonic_ns() // 1_000)
+        self._carry()
+
+    def _failed(self, error: BaseException) -> None:
+        self._failure = error
+        self._loop.call_soon_threadsafe(self._done.set)
+
+
+def _resident_mib() -> int:
+    """The most memory that this process ever had resident."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10

@@ -1,0 +1,73 @@
+"""The chaining values of the checkpoint's chunks, beside them in the store, 32 to a page.
+
+They are what makes a tree quick to have: reading them back and hashing the levels above takes a hundredth of the time
+of hashing the chunks, so a peer can be served, and a difference looked for, without reading the whole state.
+"""
+
+import struct
+from itertools import islice, pairwise
+from typing import Any, Final
+
+import lmdb
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+PAGE_LEAVES: Final = 32
+_PAGE_BYTES: Final = 32 * PAGE_LEAVES
+_KEY: Final = struct.Struct(">HI")
+
+
+class LeafPages:
+    """Pages in one LMDB database."""
+
+    def __init__(self, database: "lmdb._Database") -> None:
+        self._database = database
+
+    def clear(self, transaction: "lmdb.Transaction") -> None:
+        """Forget all."""
+        transaction.drop(self._database, delete=False)
+
+    def write(self, transaction: "lmdb.Transaction", table: int, numbers: Array, leaves: Array) -> None:
+        """Set the leaves, (k, 8) uint32, of some chunks, (k,) int64, ascending."""
+        pages = numbers // PAGE_LEAVES
+        begins = np.concatenate(([0], np.flatnonzero(np.diff(pages)) + 1, [len(pages)])).tolist()
+        for begin, end in pairwise(begins):
+            if begin == end:
+                continue
+            key = _KEY.pack(table, int(pages[begin]))
+            rows = _page(transaction.get(key, db=self._database))
+            rows[numbers[begin:end] % PAGE_LEAVES] = leaves[begin:end]
+            transaction.put(key, rows.tobytes(), db=self._database)
+
+    def cut(self, transaction: "lmdb.Transaction", table: int, chunks: int) -> None:
+        """Forget what lies beyond a table's chunks."""
+        page, rest = divmod(chunks, PAGE_LEAVES)
+        key = _KEY.pack(table, page)
+        value = transaction.get(key, db=self._database)
+        if rest and value is not None:
+            rows = _page(value)
+            rows[rest:] = 0
+            transaction.put(key, rows.tobytes(), db=self._database)
+        cursor = transaction.cursor(self._database)
+        there = cursor.set_range(_KEY.pack(table, page + (rest > 0)))
+        while there and cursor.key()[:2] == key[:2]:
+            there = cursor.delete()
+
+    def read(self, transaction: "lmdb.Transaction", table: int, chunks: int) -> Array:
+        """(chunks, 8) uint32; zeros where there is none."""
+        pages = -(-chunks // PAGE_LEAVES)
+        rows = np.zeros((pages, _PAGE_BYTES), np.uint8)
+        cursor = transaction.cursor(self._database)
+        if pages and cursor.set_range(_KEY.pack(table, 0)):
+            for key, value in islice(cursor.iternext(), pages):
+                at, page = _KEY.unpack(key)
+                if at != table or page >= pages:
+                    break
+                rows[page] = np.frombuffer(value, np.uint8)
+        return rows.reshape(-1).view(np.uint32).reshape(-1, 8)[:chunks]
+
+
+def _page(value: "bytes | memoryview | None") -> Array:
+    if value is None:
+        return np.zeros((PAGE_LEAVES, 8), np.uint32)
+    return np.frombuffer(value, np.uint32).reshape(-1, 8).copy()
