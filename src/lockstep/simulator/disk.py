@@ -55,6 +55,12 @@ class Disk:
         self.misdirect_next = False
         self.reads_to_rot = 0
         """So many reads from now on return one wrong bit each."""
+        self.fired: dict[str, int] = {}
+        """Fault → how often somebody was told."""
+
+    def _fail(self, fault: str, number: int, text: str) -> OSError:
+        self.fired[fault] = self.fired.get(fault, 0) + 1
+        return OSError(number, text)
 
     # -- Files ------------------------------------------------------------------------------------------
 
@@ -91,10 +97,10 @@ class Disk:
         if self.appends_to_fail:
             self.appends_to_fail -= 1
             cache += data[: self._random.randrange(len(data) + 1)]
-            raise OSError(errno.EIO, "Input/output error")
+            raise self._fail("append_fails", errno.EIO, "Input/output error")
         if self.capacity_bytes and self.used_bytes + len(data) > self.capacity_bytes:
             cache += data[: max(0, self.capacity_bytes - self.used_bytes)]
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise self._fail("disk_full", errno.ENOSPC, "No space left on device")
         cache += data
 
     def truncate(self, handle: int, size: int) -> None:
@@ -113,7 +119,7 @@ class Disk:
         if self.syncs_to_fail:
             self.syncs_to_fail -= 1
             self._keep_some(file, Survival.SUBSET)
-            raise OSError(errno.EIO, "Input/output error")
+            raise self._fail("sync_fails", errno.EIO, "Input/output error")
         misdirected = self.misdirect_next and file.synced >= 2 * SECTOR_BYTES and len(file.cache) > file.synced
         del file.platter[file.synced :]
         file.platter += file.cache[file.synced :]
@@ -155,6 +161,7 @@ class Disk:
     def copy(self) -> "Disk":
         """The platter as it is now: a disk that may replace this one later."""
         other = Disk(self._random, self.where)
+        other.fired = self.fired
         other._files = {name: file.on_platter() for name, file in self._files.items() if file.is_named}
         return other
 

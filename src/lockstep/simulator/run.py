@@ -138,6 +138,9 @@ class Run:
         history.ended_us = world.now_us
         history.marks = counts
         history.faults = dict(sorted({**self.saboteur.fired, **world.network.fired}.items()))
+        for node in world.everyone:
+            for kind, count in node.home.disk.fired.items():
+                history.faults[kind] = history.faults.get(kind, 0) + count
         for index, name in sorted(self.plan.behaviours.items()):
             history.faults[name] = history.faults.get(name, 0) + 1
             assert world.nodes[index].history.is_faulty
