@@ -5,6 +5,7 @@ import pytest
 from lockstep.node import synchronizer
 from lockstep.simulator.disk import Survival
 from lockstep.simulator.world import World
+from lockstep.wire.client import AskStatus, StatusReply
 from lockstep.wire.command import Side
 from tests.support.small_network import Trader, keep_reporting, orders, small_world
 
@@ -99,6 +100,10 @@ def test_a_crash_at_any_moment_of_a_fetch(effects: int) -> None:
     node = world.nodes[3]
     node.start()
     assert world.run_until(lambda: noted(world, 3, "fetching the state"), 60 * SECOND)
+    node.ask(7, AskStatus())
+    status = node.replies[-1][1]
+    assert isinstance(status, StatusReply) and status.sync is not None
+    assert (status.state, status.sync.phase) == ("syncing", "reading") and len(status.sync.peers) == 3
     node.crash_after_effects = effects
     assert world.run_until(lambda: not node.is_up or noted(world, 3, "is installed"), 60 * SECOND)
     node.crash(Survival.SUBSET)

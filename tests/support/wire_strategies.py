@@ -84,6 +84,10 @@ REQUEST = st.one_of(
 )
 INSTRUMENT = st.builds(client.InstrumentSummary, TEXT, I64, I64, I64, st.booleans(), I64, I64)
 PEER = st.builds(client.PeerStatus, I64, st.booleans(), I64, I64, I64)
+SYNC_PEER = st.builds(client.SyncPeer, I64, I64, I64, I64, I64, I64, TEXT)
+SYNC = st.builds(
+    client.SyncProgress, TEXT, I64, I64, I64, I64, I64, st.lists(SYNC_PEER, max_size=3).map(tuple)
+)  # fmt: skip
 MAYBE_FINALIZATION = st.none() | FINALIZATION
 ROW = st.builds(light.ShownRow, TEXT, U63, BLOB, BLOB)
 PIECES = st.lists(st.builds(light.Piece, U63, U63, BLOB, BLOB), max_size=3).map(tuple)
@@ -109,6 +113,6 @@ REPLY = st.one_of(
     st.builds(
         client.StatusReply, TEXT, I64, TEXT, TEXT, st.lists(TEXT, max_size=3).map(tuple), I64, I64, I64, I64, I64,
         I64, I64, DIGEST, I64, I64, I64, I64, I64, st.lists(PEER, max_size=3).map(tuple),
-        st.lists(INSTRUMENT, max_size=3).map(tuple), I64, I64,
+        st.lists(INSTRUMENT, max_size=3).map(tuple), I64, I64, st.none() | SYNC,
     ),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lockstep.cli import Exit
 from lockstep.cli.target import AddressOption, GenesisOption, HomeOption, ask, find_target
-from lockstep.wire.client import StatusReply
+from lockstep.wire.client import StatusReply, SyncProgress
 
 
 def status(
@@ -33,8 +33,13 @@ def as_json(reply: StatusReply) -> dict[str, Any]:
     fields: dict[str, Any] = {name: getattr(reply, name) for name in reply.__struct_fields__}
     fields["state_root"] = reply.state_root.hex()
     fields["peers"] = [msgspec.structs.asdict(peer) for peer in reply.peers]
+    fields["sync"] = None if reply.sync is None else _by_name(reply.sync)
     fields["instruments"] = [msgspec.structs.asdict(instrument) for instrument in reply.instruments]
     return fields
+
+
+def _by_name(sync: SyncProgress) -> dict[str, Any]:
+    return msgspec.structs.asdict(sync) | {"peers": [msgspec.structs.asdict(peer) for peer in sync.peers]}
 
 
 def _print(reply: StatusReply) -> None:
@@ -47,6 +52,8 @@ def _print(reply: StatusReply) -> None:
         f"final height {reply.final_height:,} (certified {reply.certified_height:,}, view {reply.view:,}), "
         f"{reply.lag_blocks} blocks and {reply.lag_ms:,} ms behind; prices {reply.price_age_ms:,} ms old"
     )
+    if reply.sync is not None:
+        _print_sync(console, reply.sync)
     console.print(f"state root {reply.state_root.hex()}")
     console.print(
         f"pool {reply.pool_bundles:,} bundles; since the start {reply.blocks:,} blocks, {reply.commands:,} commands, "
@@ -59,3 +66,17 @@ def _print(reply: StatusReply) -> None:
             f"{peer.rtt_us / 1000:.1f} ms",
         )  # fmt: skip
     console.print(peers)
+
+
+def _print_sync(console: Console, sync: SyncProgress) -> None:
+    if sync.phase == "replay":
+        amount = f"{sync.total:,} blocks left, {sync.per_second:,} blocks/s"
+    else:
+        amount = f"{sync.done >> 20:,} of {sync.total >> 20:,} MiB known to differ, {sync.per_second >> 20:,} MiB/s"
+    left = f", about {sync.seconds_left} s left" if sync.seconds_left >= 0 else ""
+    console.print(f"[bold]{sync.phase}[/bold] at height {sync.height:,}: {amount}{left}")
+    for peer in sync.peers:
+        detail = (
+            f"barred: {peer.barred}" if peer.barred else f"{peer.bytes_per_second >> 20} MiB/s, {peer.stalls} stalls"
+        )
+        console.print(f"  from {peer.validator} (score {peer.score}): checkpoint {peer.height}, {detail}")

@@ -429,7 +429,9 @@ class Replica:
                 self._proofs.ask(client, request)
             case AskStatus():
                 view, evidence = self._ordering.engine.view, len(self._ordering.evidence)
-                reply = status(self._ctx, view, self._pipeline, self._totals, self._peers, evidence)
+                reply = status(
+                    self._ctx, view, self._pipeline, self._totals, self._peers, evidence, self._sync.progress()
+                )
                 self._ctx.out.append(Reply(client, reply))
             case PriceReport():
                 try:

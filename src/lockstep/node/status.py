@@ -10,7 +10,7 @@ from lockstep.node.context import Context
 from lockstep.node.peers import Peers
 from lockstep.node.pipeline import Pipeline
 from lockstep.venue.venue import Execution
-from lockstep.wire.client import InstrumentSummary, StatusReply
+from lockstep.wire.client import InstrumentSummary, StatusReply, SyncProgress
 
 STALLED_AFTER_DELTAS: Final = 12
 """No new final block for this many Δ means that consensus is not making progress."""
@@ -37,11 +37,13 @@ class Totals:
         self.execution: Execution | None = None
 
 
-def state_of(ctx: Context, pipeline: Pipeline, totals: Totals) -> tuple[str, str]:
+def state_of(ctx: Context, pipeline: Pipeline, totals: Totals, sync: SyncProgress | None) -> tuple[str, str]:
     """The word, and why."""
     if ctx.halted:
         return "halted", ctx.halted
     root = ctx.tree.root
+    if sync is not None and sync.phase != "replay":
+        return "syncing", f"{sync.phase} the state at height {sync.height}: {sync.done >> 20} of {sync.total >> 20} MiB"
     if pipeline.missing:
         target = pipeline.target.height if pipeline.target else root.height
         return "syncing", f"fetching blocks {root.height + 1} to {target}"
@@ -54,9 +56,17 @@ def state_of(ctx: Context, pipeline: Pipeline, totals: Totals) -> tuple[str, str
     return "live", ""
 
 
-def status(ctx: Context, view: int, pipeline: Pipeline, totals: Totals, peers: Peers, evidence: int) -> StatusReply:
+def status(
+    ctx: Context,
+    view: int,
+    pipeline: Pipeline,
+    totals: Totals,
+    peers: Peers,
+    evidence: int,
+    sync: SyncProgress | None,
+) -> StatusReply:
     """Everything an operator's screen shows."""
-    state, reason = state_of(ctx, pipeline, totals)
+    state, reason = state_of(ctx, pipeline, totals, sync)
     root = ctx.tree.root
     certified = pipeline.target.height if pipeline.target else root.height
     observed = max(ctx.tree.root_observed_ms.values(), default=0)
@@ -83,6 +93,7 @@ def status(ctx: Context, view: int, pipeline: Pipeline, totals: Totals, peers: P
         instruments=_instruments(ctx, totals),
         evidence=evidence,
         rss_mib=0,
+        sync=sync,
     )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Final
 
 from lockstep.base.marks import reached
+from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.node.context import Context
 from lockstep.node.effects import DropPeer, InstallState, Persist, ReadState, Severity, StoreChunks
 from lockstep.node.events import ChunksStored, StateRead
@@ -27,6 +28,7 @@ from lockstep.sync.catch_up import CatchUp, Proven
 from lockstep.sync.chooser import BEHIND_BLOCKS_MIN, Pace, fetch_seconds, is_clearly_shorter, replay_seconds
 from lockstep.sync.state_sync import StateSync
 from lockstep.wire.block import decode_block
+from lockstep.wire.client import SyncPeer, SyncProgress
 from lockstep.wire.message import Chain, CheckpointOffer, StatePart
 
 TREE_BLOCKS_MAX: Final = 128
@@ -76,6 +78,23 @@ class Synchronizer:
         if not self._is_fetching and self._may_chase():
             times.append(self._catch_up.due_us)
         return min(times, default=None)
+
+    def progress(self) -> SyncProgress | None:
+        """For the status answer; None when nothing is missing."""
+        if not self._pipeline.missing:
+            return None
+        height, now, state = self._ctx.tree.root.height, self._ctx.now_us, self._state
+        if not self._is_fetching or state is None or state.target is None:
+            left = replay_seconds(self._behind, self._replay, self._network)
+            rate = int(self._replay.rate)
+            return SyncProgress("replay", height, 0, self._behind, rate, int(left) if left < 1e9 else -1, ())
+        walk, rate = state.walk, int(state.rate(now))
+        done, known = (walk.done_chunks, walk.known_chunks) if walk is not None else (0, 0)
+        phase = "installing" if self._is_installed else "reading" if walk is None else "fetching"
+        left_bytes = (known - done) * CHUNK_BYTES
+        seconds = left_bytes // rate if rate else -1
+        target = state.target.header.height
+        return SyncProgress(phase, target, done * CHUNK_BYTES, known * CHUNK_BYTES, rate, seconds, _peers(state))
 
     def tick(self) -> None:
         """Time passes, or something came."""
@@ -246,3 +265,10 @@ class Synchronizer:
             self._is_installed = True
             ctx.note(Severity.INFO, f"the state at height {state.target.header.height} is here, and is installed")
             ctx.out.append(InstallState(state.target, self.is_rebuilt))
+
+
+def _peers(state: StateSync) -> tuple[SyncPeer, ...]:
+    return tuple(
+        SyncPeer(index, peer.height, int(peer.rate), peer.asked, peer.stalls, peer.score, peer.barred)
+        for index, peer in sorted(state.peers.peers.items())
+    )

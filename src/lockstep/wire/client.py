@@ -123,6 +123,31 @@ class PeerStatus(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     rtt_us: int
 
 
+class SyncPeer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A peer that a state is fetched from. `score` is 0 … 100; `barred` says what it did wrong, if it did."""
+
+    validator: int
+    height: int
+    bytes_per_second: int
+    outstanding: int
+    stalls: int
+    score: int
+    barred: str
+
+
+class SyncProgress(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """How far a node that is behind has got. `phase` is replay (in blocks), or reading, fetching or installing a state
+    (in bytes); `seconds_left` is -1 when it can't be told."""
+
+    phase: str
+    height: int
+    done: int
+    total: int
+    per_second: int
+    seconds_left: int
+    peers: tuple[SyncPeer, ...]
+
+
 class StatusReply(msgspec.Struct, frozen=True, array_like=True, tag=14, forbid_unknown_fields=True):
     """`state` is syncing, live, lagging, stalled or halted; `allowed` says what it permits."""
 
@@ -148,6 +173,8 @@ class StatusReply(msgspec.Struct, frozen=True, array_like=True, tag=14, forbid_u
     instruments: tuple[InstrumentSummary, ...]
     evidence: int
     rss_mib: int
+    sync: SyncProgress | None = None
+    """None when it is not behind."""
 
 
 class BlockFinal(msgspec.Struct, frozen=True, array_like=True, tag=15, forbid_unknown_fields=True):
