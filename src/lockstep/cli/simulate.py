@@ -37,8 +37,8 @@ _Seconds = Annotated[
 def simulate(
     context: typer.Context,
     seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 1,
-    validators: _Validators = 4,
-    seconds: _Seconds = 20,
+    validators: _Validators = 7,
+    seconds: _Seconds = 60,
     profile: _Profile = "swarm",
     faults: Annotated[str, typer.Option(help="Keep only these faults of the schedule, by number: 3,7; or none.")] = "",
     trace: Annotated[bool, typer.Option("--trace", help="Print the story of the run.")] = False,

@@ -62,6 +62,8 @@ class Traders:
         self._pause_us = pause_us
         self._traders = [_Trader(account, account % len(world.nodes)) for account in range(count)]
         self._price = PRICE
+        self._nodes = tuple(range(len(world.nodes)))
+        """Those that are asked, in turn."""
         self.is_open = True
         """New bundles are made."""
         world.on_reply = self._replied
@@ -137,8 +139,7 @@ class Traders:
             self._submit(trader, node, attempt)
 
     def _next_node(self, node: int) -> int:
-        allowed = getattr(self, "_nodes", tuple(range(len(self._world.nodes))))
-        return next((other for other in allowed if other > node), allowed[0])
+        return next((other for other in self._nodes if other > node), self._nodes[0])
 
     # -- answers --------------------------------------------------------------------------------------
 
