@@ -1,10 +1,12 @@
 """Replaying from peers: what is taken, what waits, and which lies are named."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lockstep.base.digest import digest
-from lockstep.base.errors import Reason, Refused
+from lockstep.base.errors import InvariantBroken, Reason, Refused
 from lockstep.sync.catch_up import BUFFER_BLOCKS_MAX, TIMEOUT_US, CatchUp
 from lockstep.wire.block import Header, Payload, genesis_header
 from lockstep.wire.bundle import seal_bundle
@@ -144,3 +146,22 @@ def test_endless_blocks_without_a_certificate_are_refused() -> None:
         for start in range(0, len(wires), 64):
             catch_up.request(ROOT, 1, TIMEOUT_US * (start + 1))
             catch_up.take(1, Chain(tuple(wires[start : start + 64]), None), ROOT)
+
+
+def test_a_certified_chain_beside_our_own_final_block_is_a_fork_and_stops_the_node() -> None:
+    first = BLOCKS[0][0]
+    own = replace(first, time_ms=first.time_ms + 1)
+
+    def answered(answer: Chain) -> None:
+        catch_up = CatchUp(validator_set(GENESIS))
+        catch_up.request(own, 1, 0)
+        catch_up.take(1, answer, own)
+
+    with pytest.raises(InvariantBroken, match="more than a third of the stake"):
+        answered(chain(2, 4, 4))
+    for lie in (chain(2, 4, None), chain(2, 4, 6), chain(3, 4, 4)):
+        with pytest.raises(Refused, match="does not follow"):
+            answered(lie)
+    forged = certify(BLOCKS[3][0], (0, 1))
+    with pytest.raises(Refused, match="quorum"):
+        answered(Chain(chain(2, 4, None).blocks, forged))

@@ -6,9 +6,10 @@ that answers wrongly is named; one that doesn't answer in time is passed over fo
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
-from lockstep.base.errors import Reason, Refused
+from lockstep.base.errors import InvariantBroken, Reason, Refused
 from lockstep.base.marks import reached
 from lockstep.wire.block import Header, decode_block
 from lockstep.wire.bundle import Bundle
@@ -88,6 +89,7 @@ class CatchUp:
         for wire in chain.blocks:
             fetched = _decode(wire)
             if fetched.header.parent != tip.digest or fetched.header.height != tip.height + 1:
+                self._check_fork(chain, final)
                 raise Refused(Reason.WRONG_PARENT, f"block {fetched.header.height} does not follow {tip.height}")
             self.buffer.append(fetched)
             tip = fetched.header
@@ -102,6 +104,20 @@ class CatchUp:
         verify_certificate(finalization, self.validators)
         proven, self.buffer = self.buffer[:covered], self.buffer[covered:]
         return Proven(proven, finalization)
+
+    def _check_fork(self, chain: Chain, final: Header) -> None:
+        """Raises `InvariantBroken` when these blocks are final, and not on our final block: two quorums disagree."""
+        headers = [_decode(wire).header for wire in chain.blocks]
+        follows = all(b.parent == a.digest and b.height == a.height + 1 for a, b in pairwise(headers))
+        certificate = chain.finalization
+        if certificate is None or not follows or headers[0].height != final.height + 1:
+            return
+        if headers[0].parent != final.digest and certificate.block in [header.digest for header in headers]:
+            verify_certificate(certificate, self.validators)
+            raise InvariantBroken(
+                f"a quorum finalized block {headers[0].digest.hex()} of height {headers[0].height}, which is not on "
+                "this node's final block: validators with more than a third of the stake are faulty"
+            )
 
 
 def _decode(wire: ChainBlock) -> Fetched:
