@@ -20,7 +20,8 @@ from lockstep.cli.devnet import kill_seconds, verdict
 from lockstep.cli.session import Options, open_network
 from lockstep.cli.target import find_target
 from lockstep.market.plan import Plan
-from lockstep.runtime.home import Home, load_home
+from lockstep.runtime.home import Home, create_home, load_home
+from lockstep.runtime.restore import open_files
 from lockstep.runtime.store import Store
 
 run = CliRunner()
@@ -174,6 +175,30 @@ def test_a_snapshot_is_exported_checked_and_refused_when_touched(ran: Home, tmp_
     assert isinstance(
         run.invoke(app, ["snapshot", "export", str(folder), "--home", str(ran.path)]).exception, ConfigurationError
     )
+
+
+def test_a_home_begins_from_a_snapshot(ran: Home, tmp_path: Path) -> None:
+    folder = tmp_path / "snapshot"
+    exported = run.invoke(app, ["snapshot", "export", str(folder), "--home", str(ran.path), "--json"])
+    assert exported.exit_code == 0, exported.output
+    empty = create_home(tmp_path / "empty", ran.genesis, ran.key, ran.config)
+    imported = run.invoke(app, ["snapshot", "import", str(folder), "--home", str(empty.path), "--json"])
+    assert imported.exit_code == 0, imported.output
+    assert json.loads(imported.output)["height"] == 512
+    opened = open_files(empty)
+    assert opened.restored.header.height == 512 and opened.restored.is_rebuilt
+    assert opened.restored.state_root.hex() == json.loads(exported.output)["state_root"]
+    for part in (opened.log, opened.history, opened.store):
+        part.close()
+    again = run.invoke(app, ["snapshot", "import", str(folder), "--home", str(empty.path)])
+    assert isinstance(again.exception, ConfigurationError) and "not empty" in str(again.exception)
+
+    table = folder / "orders.bin"
+    table.write_bytes(table.read_bytes()[:-1] + b"\xff")
+    other = create_home(tmp_path / "other", ran.genesis, ran.key, ran.config)
+    refused = run.invoke(app, ["snapshot", "import", str(folder), "--home", str(other.path)])
+    assert isinstance(refused.exception, ConfigurationError) and "orders.bin" in str(refused.exception)
+    assert not other.checkpoints.exists()
 
 
 def test_without_a_checkpoint_there_is_nothing_to_export(tmp_path: Path) -> None:

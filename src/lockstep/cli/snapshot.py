@@ -14,7 +14,7 @@ from lockstep.cli.target import home_of
 from lockstep.wire.genesis import load_genesis
 from lockstep.wire.validators import validator_set
 
-app = typer.Typer(help="Export a node's state, or check an exported one.", no_args_is_help=True)
+app = typer.Typer(help="Export a node's state, check an exported one, or begin a home from it.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -37,9 +37,11 @@ def export_checkpoint(home: Path, directory: Path) -> tuple[int, str, dict[str, 
     """(height, state root in hex, rows by table) of the exported checkpoint. Its certificate is checked."""
     from lockstep.ledger import snapshot
     from lockstep.ledger.manifest import parse_manifest
+    from lockstep.runtime.import_state import write_offer
     from lockstep.runtime.store import Store
     from lockstep.venue.venue import Venue
     from lockstep.wire.certificate import Finalization, verify_certificate
+    from lockstep.wire.message import CheckpointOffer
 
     genesis = load_genesis(home / "genesis.json")
     if not (home / "checkpoints").is_dir():
@@ -60,7 +62,25 @@ def export_checkpoint(home: Path, directory: Path) -> tuple[int, str, dict[str, 
     ledger = Venue(genesis, (meta.manifest, chunks)).ledger
     parsed = parse_manifest(meta.manifest)
     snapshot.export(directory, meta.manifest, (ledger.committed_bytes(i) for i in range(len(parsed.tables))))
+    write_offer(directory, CheckpointOffer(meta.header, certificate, meta.manifest))
     return meta.height, meta.state_root.hex(), {entry.name: entry.rows for entry in parsed.tables}
+
+
+@app.command("import")
+def import_(
+    directory: Annotated[Path, typer.Argument(help="An exported snapshot, with its certificate.")],
+    home: Annotated[Path, typer.Option(help="A home that has not run yet.")],
+    json_: Json = False,
+) -> None:
+    """Begin a home from a snapshot. Every file is hashed, and the certificate checked against the home's genesis."""
+    from lockstep.runtime.home import load_home
+    from lockstep.runtime.import_state import import_state
+
+    height = import_state(directory, load_home(home))
+    if json_:
+        print(json.dumps({"directory": str(directory), "home": str(home), "height": height}))
+    else:
+        print(f"{home} begins at height {height}: start it with: lockstep node {home}")
 
 
 @app.command("verify")

@@ -94,5 +94,9 @@ BENCHES: dict[str, Bench] = {
         f"{_HERE}.snapshot_sync", "difference_sync", "1 GiB, 1 % of chunks changed: bytes, of the changed ones",
         Bar(1.12, "lower"),
     ),
+    "catch-up": Bench(
+        f"{_HERE}.catch_up", "catch_up", "emptied validator, 10,000 blocks behind, full load: of the block rate",
+        Bar(5, "higher"),
+    ),
 }  # fmt: skip
 """By name, in the order in which `make bench` runs them."""
