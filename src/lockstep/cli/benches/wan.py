@@ -110,7 +110,7 @@ def wan_finality(seconds: int = 60) -> dict[str, Any]:
     }
 
 
-def partition_recovery(rounds: int = 8) -> dict[str, Any]:
+def partition_recovery(rounds: int = 5) -> dict[str, Any]:
     """Seconds from healing a 20 s partition of 4 | 3 validators to the first block that is final everywhere with
     normal latency, and after which blocks come at the normal rate: the longest of several rounds."""
     table = load("aws").at(_REGIONS_OF_SEVEN)
