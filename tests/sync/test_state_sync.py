@@ -184,6 +184,15 @@ def test_one_honest_peer_is_enough(mischief: object, is_blamed: bool, liars: int
     assert sorted({peer for peer, _ in fetcher.blamed}) == (list(range(liars)) if is_blamed else [])
 
 
+def test_no_rate_is_told_from_the_first_answers() -> None:
+    """A few milliseconds and a few nodes once made a fetch look like taking an hour, and it was given up at once."""
+    tables = random_tables(11, [8 << 20])
+    fetcher = Fetcher(peers(1, tables))
+    assert not fetcher.run(stop=lambda: fetcher.bytes_in > 0)
+    assert fetcher.sync.rate(fetcher.now_us) == 0.0
+    assert fetcher.sync.rate(fetcher.sync.began_us + 2_000_000) == fetcher.sync.bytes_fetched / 2
+
+
 def test_a_peer_goes_away_and_comes_back() -> None:
     tables = random_tables(9, [4 << 20])
     fetcher = Fetcher(peers(2, tables))

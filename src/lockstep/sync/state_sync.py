@@ -34,6 +34,7 @@ from lockstep.wire.validators import ValidatorSet
 
 OFFERS_EVERY_US: Final = 1_000_000
 UNSTORED_BYTES_MAX: Final = 64 * 1024 * 1024
+MEASURED_US: Final = 1_000_000
 HEDGE_US: Final = 250_000
 """A request older than this, and several times older than a ready peer needs, is asked of that one too."""
 COPIES_MAX: Final = 2
@@ -122,8 +123,9 @@ class StateSync:
         return self.target is not None and bool(self.peers.serving(self.target.header.height))
 
     def rate(self, now_us: int) -> float:
-        """Bytes a second since the walk began."""
-        return self.bytes_fetched * 1e6 / max(1, now_us - self.began_us) if self.began_us >= 0 else 0.0
+        """Bytes a second since the walk began; 0 when that is not long enough ago to say."""
+        elapsed = now_us - self.began_us
+        return self.bytes_fetched * 1e6 / elapsed if self.began_us >= 0 and elapsed >= MEASURED_US else 0.0
 
     def deadline(self) -> int:
         """When `tick` has something to do."""

@@ -40,6 +40,8 @@ def catch_up(missed: int = MISSED) -> dict[str, Any]:
                 shutil.rmtree(part)
             await asyncio.sleep(2)
             measured.update(await _return(session))
+            lines = (homes[_BACK].path / "node.log").read_text().splitlines()
+            measured["notes"] = [line for line in lines if " state " in line]
             session.fleet.kill(_KILLED)
             height, began = session.screen.final_height, time.monotonic()
             while session.screen.final_height < height + 3:
