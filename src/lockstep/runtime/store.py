@@ -143,7 +143,7 @@ class Store:
 
     def _put_chunks(self, transaction: "lmdb.Transaction", chunks: ChunkSet) -> None:
         """Chunks of the checkpoint, and their leaves as if all were full: see `_end_tables`."""
-        _put(transaction.cursor(self._chunks), _chunk_items(chunks))
+        _put_set(transaction.cursor(self._chunks), chunks)
         numbers = chunks.chunks.astype(np.int64)
         self._leaves.write(transaction, chunks.table, numbers, leaf_values(chunks.data, numbers, _FULL))
 
@@ -177,11 +177,11 @@ class Store:
         try:
             with self._env.begin(write=True) as transaction:
                 fresh = transaction.get(_META, db=self._meta) is None
-                for chunks in sets:
+                for chunks in sorted(sets, key=lambda part: (part.table, int(part.chunks[0]))):
                     if fresh:
                         self._put_chunks(transaction, chunks)
                     else:
-                        _put(transaction.cursor(self._staged), _chunk_items(chunks))
+                        _put_set(transaction.cursor(self._staged), chunks)
         except (lmdb.Error, OSError) as error:
             raise self._failure("writing to", error) from error
 
@@ -367,7 +367,14 @@ def _chunk_items(chunks: ChunkSet) -> Iterator[tuple[bytes, memoryview]]:
         yield _CHUNK_KEY.pack(chunks.table, number), data[place * CHUNK_BYTES : (place + 1) * CHUNK_BYTES]
 
 
-def _put(cursor: "lmdb.Cursor", items: Iterable[tuple[bytes, bytes | memoryview]]) -> None:
+def _put_set(cursor: "lmdb.Cursor", chunks: ChunkSet) -> None:
+    """Chunks, ascending. What comes behind everything that is there fills its pages."""
+    if len(chunks.chunks):
+        first = _CHUNK_KEY.pack(chunks.table, int(chunks.chunks[0]))
+        _put(cursor, _chunk_items(chunks), is_behind=not cursor.last() or cursor.key() < first)
+
+
+def _put(cursor: "lmdb.Cursor", items: Iterable[tuple[bytes, bytes | memoryview]], is_behind: bool = False) -> None:
     remaining = iter(items)
     while batch := list(islice(remaining, PUTS_AT_ONCE)):
-        cursor.putmulti(batch)
+        cursor.putmulti(batch, append=is_behind)
