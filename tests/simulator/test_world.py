@@ -9,7 +9,7 @@ from lockstep.simulator.disk import Survival
 from lockstep.simulator.network import Network
 from lockstep.simulator.world import Stuck, World
 from lockstep.wire.command import Side
-from lockstep.wire.message import BundleBody, Bundles, PeerMessage
+from lockstep.wire.message import BlockBody, BundleBody, Bundles, Chain, PeerMessage
 from tests.support.small_network import PRICE, Trader, keep_reporting, orders, small_world
 
 SECOND = 1_000_000
@@ -191,6 +191,29 @@ def test_a_node_that_no_bundle_reaches_keeps_up_by_replaying_whole_blocks() -> N
         world.run(50_000)
     world.run(SECOND)
     assert heights(world)[0] > 60
+    assert heights(world)[0] - heights(world)[3] <= 2
+
+
+class NoHistory(Honest):
+    """Old blocks do not reach this node, for a while."""
+
+    is_on = True
+
+    def incoming(self, node: Actor, peer: int, message: PeerMessage) -> PeerMessage | None:
+        return None if self.is_on and isinstance(message, Chain | BlockBody) else message
+
+
+def test_new_blocks_above_a_gap_do_not_keep_a_node_from_filling_it() -> None:
+    """They filled its tree, and with a full tree it asked for nothing more (byzantine, seed 263)."""
+    world = running()
+    world.network.partition([0, 1, 2], [3])
+    world.run(SECOND // 2)
+    world.nodes[3].behaviour = cut = NoHistory()
+    world.network.heal()
+    world.run_until(lambda: heights(world)[0] > heights(world)[3] + 180, 20 * SECOND)
+    assert world.nodes[3].queues()["tree"] > 128
+    cut.is_on = False
+    world.run(3 * SECOND)
     assert heights(world)[0] - heights(world)[3] <= 2
 
 

@@ -64,12 +64,16 @@ class Pipeline:
     @property
     def tip(self) -> Header:
         """The highest block that is here whole, with all its ancestors, and is proven final; the root at least."""
-        for certificate in sorted(self._certificates.values(), key=lambda c: c.height, reverse=True):
-            path = self._ctx.tree.path(certificate.block)
-            if path:
-                whole = list(takewhile(lambda entry: entry.stored is not None, path))
-                return whole[-1].header if whole else self._ctx.tree.root
-        return self._ctx.tree.root
+        tree = self._ctx.tree
+        tip = tree.root
+        for certificate in sorted(self._certificates.values(), key=lambda c: c.height):
+            for entry in tree.above(tip, certificate.block):
+                if entry.stored is None:
+                    return tip
+                tip = entry.header
+            if tip.digest != certificate.block:
+                return tip  # all higher ones stand on the same missing block
+        return tip
 
     def certificate(self, block: bytes) -> Finalization | None:
         """The finalization of this block, if it came and the block is not committed yet."""

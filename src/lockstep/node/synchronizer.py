@@ -32,7 +32,7 @@ from lockstep.wire.client import SyncPeer, SyncProgress
 from lockstep.wire.message import Chain, CheckpointOffer, StatePart
 
 TREE_BLOCKS_MAX: Final = 128
-"""Blocks in the tree beyond which no more are fetched: enough to execute for now."""
+"""Replayed blocks that wait to be executed, beyond which no more are fetched: enough for now."""
 UNSERVED_US: Final = 5_000_000
 AGAIN_US: Final = 10_000_000
 EMPTY_CHAINS_MAX: Final = 2
@@ -61,6 +61,8 @@ class Synchronizer:
         self._is_installed = False
         self._empty_chains = 0
         self._replay = Pace()
+        self._replayed_height = 0
+        """Of the highest block that replay has brought."""
         self._network = Pace()
         self._unserved_us = 0
         self._again_us = 0
@@ -199,7 +201,8 @@ class Synchronizer:
 
     def _may_chase(self) -> bool:
         """Not while there is enough to execute, or nobody to ask. Then an event will come, and no timer is needed."""
-        return bool(self._ctx.connected) and len(self._ctx.tree) <= TREE_BLOCKS_MAX
+        # Blocks in the tree don't count: above a gap, proposals fill it while the blocks in the gap are what is needed.
+        return bool(self._ctx.connected) and self._replayed_height <= self._ctx.tree.root.height + TREE_BLOCKS_MAX
 
     def chain(self, peer: int, chain: Chain) -> None:
         """Final blocks came; raises `Refused` for a lie."""
@@ -216,6 +219,7 @@ class Synchronizer:
                 block = decode_block(fetched.wire.header, fetched.wire.payload)
                 adopt(entry, StoredBlock(block, fetched.bundles))
             self._forget(fetched.header.digest)
+            self._replayed_height = max(self._replayed_height, fetched.header.height)
         reached("replica: blocks were replayed from a peer")
         self._ctx.out.append(Persist((proven.finalization,)))
         self._pipeline.finalise(proven.finalization)

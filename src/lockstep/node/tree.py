@@ -86,6 +86,18 @@ class Tree:
         path.reverse()
         return path
 
+    def above(self, base: Header, block: bytes) -> list[Entry]:
+        """Entries from the child of `base` to `block`; [] when an entry between them is missing, or there is none."""
+        path: list[Entry] = []
+        while block != base.digest:
+            entry = self._entries.get(block)
+            if entry is None or entry.header.height <= base.height:
+                return []
+            path.append(entry)
+            block = entry.header.parent
+        path.reverse()
+        return path
+
     def missing_ancestor(self, block: bytes) -> bytes | None:
         """The nearest block at or below `block` that is not here; None when the path to the root is whole, or leads
         past it."""

@@ -147,6 +147,11 @@ class Disk:
         """Bytes in all files."""
         return sum(len(file.cache) for file in self._files.values())
 
+    def calm(self) -> None:
+        """No fault that is due any more."""
+        self.capacity_bytes = self.appends_to_fail = self.syncs_to_fail = self.reads_to_rot = 0
+        self.misdirect_next = False
+
     def kill(self) -> None:
         """The process is gone; the machine runs on."""
         self._handles.clear()

@@ -257,6 +257,7 @@ class Run:
                 node.executor.drop_speculation()
                 history.tables_at_end = {table: venue.rows(table).tobytes() for table in range(TABLES)}
             if not history.is_faulty:
+                node.home.disk.calm()
                 node.home.disk.kill()
                 history.records_at_end = records_of(node.home.disk)
 

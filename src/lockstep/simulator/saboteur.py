@@ -252,8 +252,7 @@ class Saboteur:
             network.slow_us.pop(index, None)
             network.deaf.pop(index, None)
             node = world.nodes[index]
-            disk = node.home.disk
-            disk.capacity_bytes = disk.appends_to_fail = disk.syncs_to_fail = 0
+            node.home.disk.calm()
             node.sync_extra_us = 0
             node.crash_after_effects = -1
             node.home.clock.offset_us = self._plan.clock_offsets_us[index]
