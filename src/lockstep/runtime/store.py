@@ -371,7 +371,7 @@ def _put_set(cursor: "lmdb.Cursor", chunks: ChunkSet) -> None:
     """Chunks, ascending. What comes behind everything that is there fills its pages."""
     if len(chunks.chunks):
         first = _CHUNK_KEY.pack(chunks.table, int(chunks.chunks[0]))
-        _put(cursor, _chunk_items(chunks), is_behind=not cursor.last() or cursor.key() < first)
+        _put(cursor, _chunk_items(chunks), is_behind=not cursor.last() or bytes(cursor.key()) < first)
 
 
 def _put(cursor: "lmdb.Cursor", items: Iterable[tuple[bytes, bytes | memoryview]], is_behind: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import multiprocessing
-import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -164,5 +163,8 @@ class _Fetcher:
 
 
 def _resident_mib() -> int:
-    """The most memory that this process ever had resident."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    """The most memory that this process ever had resident. (`getrusage` also counts what it was forked from.)"""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) >> 10
+    return 0
