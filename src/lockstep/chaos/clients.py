@@ -132,10 +132,10 @@ class Clients:
     # -- trading ----------------------------------------------------------------------------------------
 
     async def _report(self) -> None:
-        """All operators see the same price, which walks."""
-        price = PRICE
+        """All operators see the same price, which walks if there is anybody to trade at it."""
+        price, step = PRICE, 3 if self._traders else 0
         while True:
-            price = max(PRICE // 2, min(2 * PRICE, price + self._random.randint(-3, 3)))
+            price = max(PRICE // 2, min(2 * PRICE, price + self._random.randint(-step, step)))
             prices = tuple(price + 10 * number for number in range(len(INSTRUMENTS)))
             report = seal_price_report(self._feed, self._genesis.chain_id, now_us() // 1_000, prices)
             for node in range(len(self._links)):

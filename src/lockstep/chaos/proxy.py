@@ -12,7 +12,9 @@ the connection is reset when the weather clears.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import socket
+import struct
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -22,6 +24,7 @@ HOST: Final = "127.0.0.1"
 _CHUNK_BYTES: Final = 64 * 1024
 _CHUNKS_WAITING_MAX: Final = 64
 _COPY_SECONDS: Final = 2.0
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
 STRANGER: Final = -1
 """Who dials and is no validator."""
 
@@ -51,6 +54,10 @@ class _Connection:
 
     def reset(self) -> None:
         for transport in self.transports:
+            sock = transport.get_extra_info("socket")
+            if sock is not None:
+                with contextlib.suppress(OSError, ValueError):  # it has ended already
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             transport.abort()
 
 
@@ -123,22 +130,28 @@ class Proxy:
 
     # -- connections ------------------------------------------------------------------------------------
 
-    async def _accepted(self, target: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks[task] = None
+    def _accepted(self, target: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer, own = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
         dialler = self._who(peer[1], own[1]) if peer and own else STRANGER  # it may be gone already
         connection = _Connection(dialler, target, [writer.transport])
         self._connections[connection] = None
-        try:
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await self._serve(connection, reader, writer)
-        finally:
-            connection.reset()
-            del self._connections[connection], self._tasks[task]
+        self._begin(self._serve(connection, reader, writer)).add_done_callback(lambda _: self._ended(connection))
+
+    def _begin(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
+        return task
+
+    def _ended(self, connection: _Connection) -> None:
+        connection.reset()
+        del self._connections[connection]
 
     async def _serve(self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):  # either side may be gone at any moment
+            await self._join(connection, reader, writer)
+
+    async def _join(self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there = self.weather(connection.dialler, connection.target)
         back = self.weather(connection.target, connection.dialler)
         if there.is_cut or back.is_cut:
@@ -150,9 +163,7 @@ class Proxy:
         copies, there.copies = there.copies, 0
         for _ in range(copies):
             self._fire("copy")
-            copying = asyncio.create_task(self._copy(connection.target, first))
-            self._tasks[copying] = None
-            copying.add_done_callback(self._tasks.pop)
+            self._begin(self._copy(connection.target, first))
         ways = [
             asyncio.create_task(self._carry(connection, reader, out_writer, connection.dialler, first)),
             asyncio.create_task(self._carry(connection, out_reader, writer, connection.target, b"")),

@@ -120,9 +120,10 @@ async def until(condition: Callable[[], bool], seconds: float) -> bool:
 
 @contextlib.asynccontextmanager
 async def open_network(
-    directory: Path, validators: int, seed: int, parameters: Parameters = PARAMETERS
+    directory: Path, validators: int, seed: int, parameters: Parameters = PARAMETERS, trades: bool = True
 ) -> AsyncIterator[Network]:
-    """A network in this folder whose clients connect and whose nodes are yet to be started. Leaves nothing running."""
+    """A network in this folder whose clients connect (and trade, or only report one price) and whose nodes are yet to
+    be started. Leaves nothing running."""
     fleet: Fleet | None = None
     proxy = Proxy(stream(seed, "chaos proxy"), lambda port, remote: -1 if fleet is None else fleet.who(port, remote))
     ports = await proxy.bind(validators)
@@ -131,7 +132,7 @@ async def open_network(
     homes, feed = make_homes(directory, instruments, accounts, parameters, ports)
     fleet = Fleet(homes)
     proxy.aim([parse_address(home.config.peer_listen) for home in homes])
-    clients = Clients(homes[0].genesis, feed, TRADERS, stream(seed, "chaos clients"))
+    clients = Clients(homes[0].genesis, feed, TRADERS if trades else 0, stream(seed, "chaos clients"))
     try:
         clients.start()
         yield Network(fleet, proxy, clients)
