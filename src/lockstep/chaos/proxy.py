@@ -49,16 +49,16 @@ class Weather:
 class _Connection:
     dialler: int
     target: int
-    transports: list[asyncio.WriteTransport] = field(default_factory=list)
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
     has_swallowed: bool = False
 
     def reset(self) -> None:
-        for transport in self.transports:
-            sock = transport.get_extra_info("socket")
+        for writer in self.writers:
+            sock = writer.get_extra_info("socket")
             if sock is not None:
                 with contextlib.suppress(OSError, ValueError):  # it has ended already
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-            transport.abort()
+            writer.transport.abort()
 
 
 class Proxy:
@@ -133,7 +133,7 @@ class Proxy:
     def _accepted(self, target: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer, own = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
         dialler = self._who(peer[1], own[1]) if peer and own else STRANGER  # it may be gone already
-        connection = _Connection(dialler, target, [writer.transport])
+        connection = _Connection(dialler, target, [writer])
         self._connections[connection] = None
         self._begin(self._serve(connection, reader, writer)).add_done_callback(lambda _: self._ended(connection))
 
@@ -158,7 +158,7 @@ class Proxy:
             self._fire("refused")
             return
         out_reader, out_writer = await asyncio.open_connection(*self._targets[connection.target])
-        connection.transports.append(out_writer.transport)
+        connection.writers.append(out_writer)
         first = await reader.read(_CHUNK_BYTES)
         copies, there.copies = there.copies, 0
         for _ in range(copies):
