@@ -192,10 +192,17 @@ async def _liveness(network: Network, saboteur: Saboteur, tell: Tell) -> Phase:
     clients = network.clients
     target = max(clients.heights) + CONVERGENCE_BLOCKS
     passed = await network.reached(target, network.everybody, CONVERGENCE_SECONDS)
+    passed = passed and await until(lambda: _all_told(network, from_us), CONVERGENCE_SECONDS)
     clients.is_open = False
     passed = passed and await until(lambda: clients.pending == 0, CONVERGENCE_SECONDS)
     detail = "" if passed else f"final heights {clients.heights}, wanted {target}; {clients.pending} clients wait"
     return Phase("liveness", from_us, now_us(), tuple(network.everybody), passed, detail)
+
+
+def _all_told(network: Network, from_us: int) -> bool:
+    """Whether every node told of some blocks since: a node may be well before the connection to it is."""
+    told = [node for (node, _), at_us in network.clients.seen_us.items() if at_us >= from_us]
+    return all(told.count(index) >= CONVERGENCE_BLOCKS for index in network.everybody)
 
 
 async def _question(network: Network) -> list[Violation]:
