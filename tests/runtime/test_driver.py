@@ -47,7 +47,9 @@ class Recorder:
         def call(method: str) -> Callable[..., None]:
             return lambda *arguments: self.done.append((f"{name}.{method}", arguments))
 
-        methods = ("send", "broadcast", "flush", "drop", "reply", "persist", "commit", "checkpoint", "put")
+        methods = (
+            "send", "broadcast", "flush", "drop", "reply", "persist", "commit", "checkpoint", "put", "pass_on",
+        )  # fmt: skip
         return SimpleNamespace(**{method: call(method) for method in methods})
 
     def parts(self) -> Parts:
