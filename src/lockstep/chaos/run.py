@@ -14,11 +14,13 @@ from lockstep.chaos.fleet import Fleet, make_homes
 from lockstep.chaos.plan import Plan
 from lockstep.chaos.proxy import Proxy
 from lockstep.chaos.saboteur import Saboteur
+from lockstep.ledger.warm import warm_up as warm_up_ledger
 from lockstep.runtime.address import parse_address
 from lockstep.simulator.chance import stream
 from lockstep.simulator.checkers import check_all
 from lockstep.simulator.history import History, Phase, Violation
 from lockstep.simulator.venue_setup import small_genesis, trader_key
+from lockstep.venue.warm import warm_up
 from lockstep.wire.block import decode_header
 from lockstep.wire.genesis import Account, Parameters
 
@@ -124,6 +126,8 @@ async def open_network(
 ) -> AsyncIterator[Network]:
     """A network in this folder whose clients connect (and trade, or only report one price) and whose nodes are yet to
     be started. Leaves nothing running."""
+    warm_up_ledger()  # once here, instead of by all processes at once; the kernels are cached on disk
+    warm_up()
     fleet: Fleet | None = None
     proxy = Proxy(stream(seed, "chaos proxy"), lambda port, remote: -1 if fleet is None else fleet.who(port, remote))
     ports = await proxy.bind(validators)
