@@ -8,9 +8,9 @@ import pytest
 
 from lockstep.base.digest import digest
 from lockstep.log.log import open_log
+from lockstep.node import old_blocks
 from lockstep.node.effects import Effect, Reply, Send, ServeChain, ServeFate
 from lockstep.node.record import StoredBlock, encode_record
-from lockstep.runtime import serving as serving_module
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import History
 from lockstep.runtime.index import Index
@@ -99,10 +99,10 @@ def test_a_chain_has_consecutive_blocks_and_the_newest_finalization_among_them(a
 
 def test_a_chain_is_bounded_in_blocks_and_in_bytes(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(archive.chain(1, BLOCKS).blocks) == BLOCKS_PER_CHAIN_MAX
-    monkeypatch.setattr(serving_module, "CHAIN_BYTES_MAX", 1_000)
+    monkeypatch.setattr(old_blocks, "CHAIN_BYTES_MAX", 1_000)
     few = len(archive.chain(1, BLOCKS).blocks)
     assert 1 < few < 10
-    monkeypatch.setattr(serving_module, "CHAIN_BYTES_MAX", 1)
+    monkeypatch.setattr(old_blocks, "CHAIN_BYTES_MAX", 1)
     assert len(archive.chain(1, BLOCKS).blocks) == 1, "one block always fits, or nobody could ever catch up"
 
 

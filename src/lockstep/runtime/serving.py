@@ -10,12 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from lockstep.base.errors import Refused, StorageFailed
+from lockstep.base.errors import Refused
 from lockstep.log.reader import LogReader
 from lockstep.node.effects import DropPeer, Effect, Reply, Send, ServeChain, ServeFate, ServeProof, ServeState
-from lockstep.node.record import decode_record
+from lockstep.node.old_blocks import read_chain
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import HistoryReader
 from lockstep.runtime.index import Index
@@ -24,15 +22,13 @@ from lockstep.runtime.store import PinnedCheckpoint, Store
 from lockstep.runtime.worker import Worker
 from lockstep.sync.checkpoint_server import CheckpointServer
 from lockstep.venue.event import EVENT
-from lockstep.wire.certificate import Finalization
 from lockstep.wire.client import Fate
-from lockstep.wire.message import BLOCKS_PER_CHAIN_MAX, CHAIN_BYTES_MAX, Chain, ChainBlock, FetchCheckpoint
+from lockstep.wire.message import FetchCheckpoint
 
 REQUESTS_MAX: Final = 1_024
 STATE_REQUESTS_MAX: Final = 24
 """Of one peer, waiting."""
 Request = ServeChain | ServeFate | ServeProof | ServeState
-_blocks = msgspec.msgpack.Decoder(ChainBlock)
 
 
 class StoredCheckpoints:
@@ -95,7 +91,8 @@ class Serving:
     def _work(self, batch: list[Request]) -> None:
         for request in batch:
             if isinstance(request, ServeChain):
-                self._answered(Send(request.peer, self._chain(request)))
+                chain = read_chain(self._log, self._index.block, request.from_height, request.final_height)
+                self._answered(Send(request.peer, chain))
             elif isinstance(request, ServeState):
                 self._state(request)
             elif isinstance(request, ServeFate):
@@ -116,31 +113,6 @@ class Serving:
             self._answered(DropPeer(request.peer, str(refused)))
         with self._lock:
             self._of_peer[request.peer] -= 1
-
-    def _chain(self, request: ServeChain) -> Chain:
-        """As many blocks as fit, and the newest finalization among them."""
-        blocks: list[ChainBlock] = []
-        certificate = size = 0
-        last = min(request.final_height, request.from_height + BLOCKS_PER_CHAIN_MAX - 1)
-        for height in range(request.from_height, last + 1):
-            place = self._index.block(height)
-            if place is None:
-                break
-            raw = self._log.read(place.block)
-            size += len(raw)
-            if blocks and size > CHAIN_BYTES_MAX:
-                break
-            blocks.append(_blocks.decode(memoryview(raw)[1:]))
-            certificate = place.certificate or certificate
-        return Chain(tuple(blocks), self._finalization(certificate))
-
-    def _finalization(self, position: int) -> Finalization | None:
-        if not position:
-            return None
-        record = decode_record(self._log.read(position))
-        if not isinstance(record, Finalization):
-            raise StorageFailed(f"the index says that a finalization is at position {position} of the log; it is not")
-        return record
 
     def _fate(self, digest: bytes) -> Fate:
         place = self._index.fate(digest)

@@ -8,29 +8,26 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from lockstep.base.errors import StorageFailed
 from lockstep.ledger.changes import Checkpoint as State
 from lockstep.log.log import Log, open_log
 from lockstep.log.reader import LogReader
 from lockstep.node.effects import Checkpoint, Commit, Effect, InstallState, Persist, ReadState, StoreChunks
 from lockstep.node.events import ChunksStored, StateRead
+from lockstep.node.old_blocks import read_chain
 from lockstep.node.places import Places
 from lockstep.node.record import Record, decode_record, encode_record
 from lockstep.simulator.disk import Disk
 from lockstep.simulator.history import Durable, Loss
 from lockstep.simulator.simulated_store import BlockPlace, FatePlace, Meta, SimulatedStore
 from lockstep.wire.block import decode_header
-from lockstep.wire.certificate import Finalization
 from lockstep.wire.codec import encode
-from lockstep.wire.message import BLOCKS_PER_CHAIN_MAX, CHAIN_BYTES_MAX, Chain, ChainBlock
+from lockstep.wire.message import Chain
 
 if TYPE_CHECKING:
     from lockstep.simulator.simulated_node import SimulatedNode
 
 CHECKPOINT_US: Final = 3_000
-_blocks = msgspec.msgpack.Decoder(ChainBlock)
 Released = Callable[[list[Effect]], None]
 Piece = Persist | Commit | tuple[Checkpoint, State] | ReadState | StoreChunks | InstallState
 
@@ -211,25 +208,4 @@ class SimulatedStorage:
 
     def chain(self, from_height: int, final_height: int) -> Chain:
         """Old blocks, out of the log; raises `StorageFailed`."""
-        blocks: list[ChainBlock] = []
-        certificate = size = 0
-        last = min(final_height, from_height + BLOCKS_PER_CHAIN_MAX - 1)
-        for height in range(from_height, last + 1):
-            place = self._store.block(height)
-            if place is None:
-                break
-            raw = self._reader.read(place.block)
-            size += len(raw)
-            if blocks and size > CHAIN_BYTES_MAX:
-                break
-            blocks.append(_blocks.decode(memoryview(raw)[1:]))
-            certificate = place.certificate or certificate
-        return Chain(tuple(blocks), self._finalization(certificate))
-
-    def _finalization(self, position: int) -> Finalization | None:
-        if not position:
-            return None
-        record = decode_record(self._reader.read(position))
-        if not isinstance(record, Finalization):
-            raise StorageFailed(f"the index says that a finalization is at position {position} of the log; it is not")
-        return record
+        return read_chain(self._reader, self._store.block, from_height, final_height)
