@@ -8,7 +8,7 @@ claimed length is fixed by nothing but the shape of the path, and is not itself 
 A verifier needs the proof and a 32-byte root that it trusts, and nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -23,6 +23,7 @@ from lockstep.ledger.tree import new_trees, path, refresh
 from lockstep.wire.codec import decode_canonical, encode
 
 PATH_NODES_MAX: Final = 32
+Parent = Callable[[bytes, bytes, bool], bytes]
 LENGTH_MAX: Final = CHUNK_BYTES << 31
 RECORD_BYTES: Final = 64
 PROOF_BYTES_MAX: Final = MANIFEST_BYTES_MAX + CHUNK_BYTES + PATH_NODES_MAX * DIGEST_BYTES + 256
@@ -142,7 +143,19 @@ def _verify(expected: bytes, length: int, start: int, width: int, chunk: bytes, 
         raise Refused(Reason.BAD_PROOF, f"chunk {node} cannot have {len(chunk)} bytes")
     if size > 1 << (PATH_NODES_MAX - 1) or len(siblings) > PATH_NODES_MAX * DIGEST_BYTES:
         raise Refused(Reason.BAD_PROOF, "the path is too long")
-    value, used = chunk_value(chunk, node, size == 1), 0
+    value = climb(chunk_value(chunk, node, size == 1), node, size, siblings, parent_value)
+    if value != expected:
+        raise Refused(Reason.BAD_PROOF, "the chunk and its path do not lead to the hash")
+    return chunk[start % CHUNK_BYTES : start % CHUNK_BYTES + width]
+
+
+def climb(value: bytes, node: int, size: int, siblings: bytes, parent: Parent) -> bytes:
+    """The root that leaf `node` of `size` leaves, with this value, and its siblings from below upwards lead to; raises
+    `Refused` when the path is not as long as the tree is high there.
+
+    The tree's shape is that of RFC 9162 (section 2.1): a full left subtree, as large as can be. `parent` gets the two
+    children and whether it is the root."""
+    used = 0
     while size > 1:
         if node ^ 1 < size:
             sibling = siblings[used : used + DIGEST_BYTES]
@@ -150,10 +163,8 @@ def _verify(expected: bytes, length: int, start: int, width: int, chunk: bytes, 
                 raise Refused(Reason.BAD_PROOF, "the path is too short")
             used += DIGEST_BYTES
             left, right = (sibling, value) if node & 1 else (value, sibling)
-            value = parent_value(left, right, size == 2)
+            value = parent(left, right, size == 2)
         node, size = node >> 1, (size + 1) >> 1
     if used != len(siblings):
         raise Refused(Reason.BAD_PROOF, "the path is too long")
-    if value != expected:
-        raise Refused(Reason.BAD_PROOF, "the chunk and its path do not lead to the hash")
-    return chunk[start % CHUNK_BYTES : start % CHUNK_BYTES + width]
+    return value
