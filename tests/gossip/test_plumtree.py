@@ -5,7 +5,7 @@ import pytest
 from lockstep.base.digest import digest
 from lockstep.base.errors import Refused
 from lockstep.gossip import plumtree as plumtree_module
-from lockstep.gossip.plumtree import BROKEN_PROMISES_MAX, Config, Deliver, Effect, Misbehaved, Plumtree, SendTo
+from lockstep.gossip.plumtree import BROKEN_PROMISES_MAX, Config, Deliver, Effect, Misbehaved, Plumtree, SendTo, Verdict
 from lockstep.simulator.latency import load
 from lockstep.simulator.overlay import Overlay, random_graph
 from lockstep.wire.gossip import (
@@ -25,8 +25,12 @@ KEY = digest(BODY)
 CONFIG = Config(graft_us=500, retry_us=200, announce_us=20)
 
 
+def judge(body: bytes) -> Verdict:
+    return {b"rubbish": Verdict.LIE, b"unknown": Verdict.KEPT_BACK}.get(body, Verdict.SPREAD)
+
+
 def tree(*peers: int) -> Plumtree:
-    return Plumtree(peers or (1, 2, 3), lambda body: body != b"rubbish", CONFIG)
+    return Plumtree(peers or (1, 2, 3), judge, CONFIG)
 
 
 def sent(effects: list[Effect]) -> list[tuple[int, GossipMessage]]:
@@ -51,6 +55,34 @@ def test_the_link_that_a_body_came_along_is_not_pruned_when_it_comes_along_it_ag
     node.said(2, Push(0, BODY), 0)
     assert sent(node.said(2, Push(0, BODY), 1)) == []
     assert node.lazy(0) == []
+
+
+def test_a_link_is_kept_when_the_one_that_a_body_came_along_first_is_lazy() -> None:
+    node = tree()
+    node.said(2, Push(0, BODY), 0)
+    node.said(2, Prune(0), 1)
+    assert sent(node.said(3, Push(0, BODY), 2)) == []
+    assert node.lazy(0) == [2]
+
+
+def test_nothing_goes_to_sources_but_what_a_tree_needs() -> None:
+    node = tree(1)
+    node.link_up(9, is_source=True)
+    assert sent(node.said(1, Push(0, BODY), 0)) == []
+    assert sent(node.said(9, Push(0, BODY), 0)) == [(9, Prune(0))]
+    assert (node.eager(0), node.lazy(0)) == ([1], [])
+    assert sent(node.said(9, Push(1, b"another"), 0)) == [(1, Push(1, b"another"))]
+    assert node.deadline() is None, "nothing is announced to a source"
+    node.link_down(9)
+    node.link_up(9)
+    assert 9 in node.eager(0)
+
+
+def test_what_cannot_be_judged_is_kept_back_and_remembered() -> None:
+    node = tree()
+    assert node.said(1, Push(0, b"unknown"), 0) == []
+    assert node.has_seen(digest(b"unknown"))
+    assert sent(node.said(2, IHave(0, digest(b"unknown")), 1)) == [] and node.deadline() is None
 
 
 def test_each_publisher_has_a_tree_of_its_own() -> None:

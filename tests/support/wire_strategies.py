@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from lockstep.base.limits import BLOCK_BUNDLES_MAX, BLOCK_COMMANDS_MAX, INSTRUMENTS_MAX, PRICE_TICKS_MAX, VALIDATORS_MAX
-from lockstep.wire import client, light, message
+from lockstep.wire import client, gossip, light, message, observer
 from lockstep.wire.block import HEADER_BYTES, Header, Payload
 from lockstep.wire.certificate import Finalization, Notarization, Nullification
 from lockstep.wire.vote import Finalize, Notarize, Nullify
@@ -36,6 +36,7 @@ HEADER = st.builds(
 BLOBS = st.lists(BLOB, max_size=4).map(tuple)
 PAYLOAD = st.builds(Payload, st.lists(DIGEST, max_size=4).map(b"".join), BLOBS, BLOBS)
 RAW_HEADER = st.binary(min_size=HEADER_BYTES, max_size=HEADER_BYTES)
+TREE = st.integers(0, VALIDATORS_MAX - 1)
 CHAIN_BLOCK = st.builds(message.ChainBlock, BLOB, BLOB, BLOBS)
 
 MESSAGE = st.one_of(
@@ -67,6 +68,13 @@ MESSAGE = st.one_of(
         st.booleans(),
     ),
     st.builds(message.StatePart, U63, BLOB),
+    st.builds(observer.HelloObserver, U63, DIGEST, TEXT),
+    st.builds(observer.Turned, TEXT, TEXT),
+    st.builds(observer.Addresses, st.lists(TEXT, max_size=4).map(tuple)),
+    st.builds(gossip.Push, TREE, BLOB),
+    st.builds(gossip.IHave, TREE, st.lists(DIGEST, max_size=4).map(b"".join)),
+    st.builds(gossip.Graft, TREE, st.lists(DIGEST, max_size=4).map(b"".join)),
+    st.builds(gossip.Prune, TREE),
 )
 
 PRICES = st.lists(st.integers(0, PRICE_TICKS_MAX - 1), max_size=min(8, INSTRUMENTS_MAX)).map(tuple)

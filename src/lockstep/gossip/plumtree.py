@@ -6,7 +6,8 @@ validator that publishes has its own.
 
 Upon a new body: hand it up; push it along the other eager links, announce it along the lazy ones; the link that it
   came along is eager from now on.
-Upon a body that is here already: that link is lazy from now on, and the other end is told (`Prune`).
+Upon a body that is here already: that link is lazy from now on, and the other end is told (`Prune`), if the link that
+  the body came along first is eager still: two links never go for each other's sake.
 Upon an announcement of something that isn't here: wait for it a while (`graft_us`). When it doesn't come, ask who
   announced it (`Graft`): that link is eager from now on. Ask the next one after `retry_us`, round and round.
 Upon `Graft`: the link is eager; push what was asked for. Upon `Prune`: the link is lazy.
@@ -14,8 +15,9 @@ Upon a new link: eager, in every tree. Upon a lost one: forget it; announcements
 
 Deviations: the paper has one tree for all, and mentions one a sender. One for all never came to rest here: bodies
 that come round a loop in both directions at once cut it at two places. The paper also swaps a link for one that offers
-a path shorter by some hops; hops are not delays, and among 242 cities that made the tree slower. Bodies are named by
-their digests, and checked before they are passed on, so nobody is a relay for rubbish; who pushes rubbish, or
+a path shorter by some hops; hops are not delays, and among 242 cities that made the tree slower. Some links may be to
+sources: those have every body first, so nothing is ever pushed or announced to them. Bodies are named by
+digests, and checked before they are passed on, so nobody is a relay for rubbish; who pushes rubbish, or
 announces again and again what it doesn't send, is told on (`Misbehaved`). Everything remembered is bounded: the oldest
 is forgotten first.
 """
@@ -23,6 +25,7 @@ is forgotten first.
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
 from lockstep.base.digest import digest
@@ -36,6 +39,17 @@ MISSING_MAX: Final = 1_024
 """Announced bodies that are waited for."""
 BROKEN_PROMISES_MAX: Final = 8
 """So many announcements without a body, from one peer and without one that it kept in between, are a lie."""
+
+
+class Verdict(Enum):
+    """What is to become of a new body."""
+
+    SPREAD = 1
+    """It is valid: hand it up and pass it on."""
+    KEPT_BACK = 2
+    """This node can't say, or has no use for it: nothing is done with it, and nobody is blamed."""
+    LIE = 3
+    """No honest node passes it on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +103,16 @@ class _Missing:
 class Plumtree:
     """One node's part."""
 
-    def __init__(self, peers: Sequence[int], is_valid: Callable[[bytes], bool], config: Config | None = None) -> None:
-        """`is_valid` says of a body whether it may be handed up and passed on; it must be pure."""
+    def __init__(
+        self, peers: Sequence[int], judge: Callable[[bytes], Verdict], config: Config | None = None,
+        name: Callable[[bytes], bytes] = digest,
+    ) -> None:  # fmt: skip
+        """`judge` is asked about each body that is new here; `name` is what a body is known by."""
         self._config = config or Config()
-        self._is_valid = is_valid
+        self._judge = judge
+        self._name = name
         self.links: list[int] = list(dict.fromkeys(peers))
+        self._sources: dict[int, None] = {}
         self._lazy: dict[int, dict[int, None]] = {}
         """By tree: the links that are not eager."""
         self.duplicates = 0
@@ -115,19 +134,24 @@ class Plumtree:
     def eager(self, tree: int) -> list[int]:
         """The links along which bodies are pushed."""
         lazy = self._lazy.get(tree, {})
-        return [peer for peer in self.links if peer not in lazy]
+        return [peer for peer in self.links if peer not in lazy and peer not in self._sources]
 
     def lazy(self, tree: int) -> list[int]:
         """The links along which they are announced."""
-        return [peer for peer in self.links if peer in self._lazy.get(tree, {})]
+        lazy = self._lazy.get(tree, {})
+        return [peer for peer in self.links if peer in lazy and peer not in self._sources]
 
     def publish(self, tree: int, body: bytes, now_us: int) -> list[Effect]:
-        """Spread a body of our own; `tree` is this validator's number."""
+        """Spread a body of our own, in a validator's tree."""
         self._now = now_us
-        key = digest(body)
+        key = self._name(body)
         if key not in self._seen:
             self._take(tree, key, body, None)
         return self._finish()
+
+    def has_seen(self, key: bytes) -> bool:
+        """Whether a body of this name was here."""
+        return key in self._seen
 
     def said(self, peer: int, message: GossipMessage, now_us: int) -> list[Effect]:
         """A peer's message, which the decoder has passed."""
@@ -161,15 +185,18 @@ class Plumtree:
             dues.append(self._announce_us)
         return min(dues, default=None)
 
-    def link_up(self, peer: int) -> None:
+    def link_up(self, peer: int, is_source: bool = False) -> None:
         """A new link."""
         if peer not in self.links:
             self.links.append(peer)
+        if is_source:
+            self._sources[peer] = None
 
     def link_down(self, peer: int) -> None:
         """A link is gone, and with it what its other end has promised."""
         if peer in self.links:
             self.links.remove(peer)
+        self._sources.pop(peer, None)
         for tree, lazy in self._lazy.items():
             lazy.pop(peer, None)
             self._announcements.pop((peer, tree), None)
@@ -186,27 +213,31 @@ class Plumtree:
     # -- bodies ---------------------------------------------------------------------------------------
 
     def _on_push(self, peer: int, push: Push) -> None:
-        key = digest(push.body)
+        key = self._name(push.body)
         if key in self._seen:
             self.duplicates += 1
             self._broken.pop(peer, None)
-            if self._seen[key] != peer:  # the one link that it did come along stays in the tree
+            first = self._seen[key]
+            if first != peer and (first is None or self._is_eager(push.tree, first)):
                 self._make_lazy(push.tree, peer)
                 self._out.append(SendTo(peer, Prune(push.tree)))
             return
-        if not self._is_valid(push.body):
+        verdict = self._judge(push.body)
+        if verdict is Verdict.LIE:
             self._out.append(Misbehaved(peer, "pushed a body that is not valid"))
             return
         self._broken.pop(peer, None)
         self._make_eager(push.tree, peer)
-        self._take(push.tree, key, push.body, peer)
+        if verdict is Verdict.SPREAD:
+            self._take(push.tree, key, push.body, peer)
+        else:
+            self._missing.pop(key, None)
+            self._remember(key, peer)
 
     def _take(self, tree: int, key: bytes, body: bytes, source: int | None) -> None:
         """A new body: remember it, hand it up, pass it on."""
         self._missing.pop(key, None)
-        self._seen[key] = source
-        if len(self._seen) > SEEN_MAX:
-            self._seen.popitem(last=False)
+        self._remember(key, source)
         self._bodies[key] = body
         self._bodies_bytes += len(body)
         while self._bodies_bytes > BODIES_BYTES_MAX:
@@ -218,6 +249,11 @@ class Plumtree:
                 self._announcements.setdefault((peer, tree), []).append(key)
         if self._announcements and self._announce_us is None:
             self._announce_us = self._now + self._config.announce_us
+
+    def _remember(self, key: bytes, source: int | None) -> None:
+        self._seen[key] = source
+        if len(self._seen) > SEEN_MAX:
+            self._seen.popitem(last=False)
 
     def _announce(self) -> None:
         self._announce_us = None
@@ -260,6 +296,9 @@ class Plumtree:
             body = self._bodies.get(key)
             if body is not None:
                 self._out.append(SendTo(peer, Push(graft.tree, body)))
+
+    def _is_eager(self, tree: int, peer: int) -> bool:
+        return peer in self.links and peer not in self._lazy.get(tree, {})
 
     def _make_eager(self, tree: int, peer: int) -> None:
         self._lazy.get(tree, {}).pop(peer, None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from lockstep.gossip.plumtree import Config, Deliver, Effect, Misbehaved, Plumtree, SendTo
+from lockstep.gossip.plumtree import Config, Deliver, Effect, Misbehaved, Plumtree, SendTo, Verdict
 from lockstep.simulator.latency import Table
 from lockstep.wire.gossip import decode_gossip, encode_gossip
 
@@ -46,7 +46,7 @@ class Overlay:
         self.on_deliver: Callable[[int, Deliver], None] = lambda index, delivered: None
         """Told every body that is new at a node."""
         self.nodes = [
-            _Node(Plumtree(peers, lambda body: True, config), peers)
+            _Node(Plumtree(peers, lambda body: Verdict.SPREAD, config), peers)
             for peers in random_graph(nodes, links, self._random)
         ]
 

@@ -58,6 +58,12 @@ def decode_gossip(raw: bytes) -> GossipMessage:
     if len(raw) > FRAME_BYTES_MAX:
         raise Refused(Reason.OVERSIZE, f"a message has at most {FRAME_BYTES_MAX} bytes")
     message: GossipMessage = decode_canonical(_decoder, raw, "gossip")
+    check_gossip(message)
+    return message
+
+
+def check_gossip(message: GossipMessage) -> None:
+    """Bound every field; raises `Refused`."""
     if not 0 <= message.tree < VALIDATORS_MAX:
         raise Refused(Reason.MALFORMED, f"there is no tree {message.tree}")
     match message:
@@ -68,7 +74,6 @@ def decode_gossip(raw: bytes) -> GossipMessage:
                 )
         case IHave() | Graft():
             _check_keys(message.keys)
-    return message
 
 
 def split_keys(raw: bytes) -> list[bytes]:

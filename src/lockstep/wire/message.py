@@ -1,4 +1,4 @@
-"""What validators say to each other. One frame carries one message: canonical MessagePack, or a bare bundle.
+"""What nodes say to each other. One frame carries one message: canonical MessagePack, or a bare bundle.
 
 Votes and certificates travel as they are. Everything else is below. Sizes are checked here, before a message
 reaches any state machine; what it *means* is checked by the machine that takes it.
@@ -16,7 +16,9 @@ from lockstep.wire.block import HEADER_BYTES
 from lockstep.wire.bundle import BUNDLE_BYTES_MAX
 from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification, check_certificate
 from lockstep.wire.codec import RAW_BUNDLE, check_length, check_unsigned, decode_canonical, encode
+from lockstep.wire.gossip import GossipMessage, Graft, IHave, Prune, Push, check_gossip
 from lockstep.wire.observation import OBSERVATION_BYTES_MAX
+from lockstep.wire.observer import Addresses, HelloObserver, ObserverMessage, Turned, check_observer_message
 from lockstep.wire.vote import Finalize, Notarize, Nullify
 
 PROTOCOL_VERSION: Final = 1
@@ -175,6 +177,7 @@ Structured = (
     Notarize | Nullify | Finalize | Notarization | Nullification | Finalization | Hello | Proposal
     | FetchCertificates | Certificates | FetchBundles | Bundles | FetchBlock | BlockBody | FetchChain | Chain
     | ObservationBody | Ping | Pong | FetchCheckpoint | CheckpointOffer | FetchState | StatePart
+    | ObserverMessage | GossipMessage
 )  # fmt: skip
 PeerMessage = BundleBody | Structured
 
@@ -271,5 +274,9 @@ def _check_state(message: Structured) -> None:
             check_unsigned(message.request, "request")
             if len(message.data) > STATE_CHUNKS_MAX * 1024:
                 raise Refused(Reason.OVERSIZE, f"an answer has at most {STATE_CHUNKS_MAX} chunks")
+        case Push() | IHave() | Graft() | Prune():
+            check_gossip(message)
+        case HelloObserver() | Turned() | Addresses():
+            check_observer_message(message)
         case _:
             pass
