@@ -11,11 +11,12 @@ from lockstep.log.log import open_log
 from lockstep.log.reader import LogReader
 from lockstep.node.effects import ServeProof
 from lockstep.node.record import StoredBlock, encode_record
+from lockstep.runtime.block_index import BlockPlace, FatePlace
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import History, HistoryReader
 from lockstep.runtime.index import Index
 from lockstep.runtime.light_serving import LightServing
-from lockstep.runtime.store import BlockPlace, FatePlace, Store
+from lockstep.runtime.store import Store
 from lockstep.sync.light_client import Adopted, Answered, LightClient
 from lockstep.sync.light_proof import check_outcome
 from lockstep.venue.event import EVENT

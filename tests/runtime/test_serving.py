@@ -11,11 +11,12 @@ from lockstep.log.log import open_log
 from lockstep.node import old_blocks
 from lockstep.node.effects import Effect, Reply, Send, ServeChain, ServeFate
 from lockstep.node.record import StoredBlock, encode_record
+from lockstep.runtime.block_index import BlockPlace, FatePlace
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import History
 from lockstep.runtime.index import Index
 from lockstep.runtime.serving import Serving
-from lockstep.runtime.store import BlockPlace, FatePlace, Store
+from lockstep.runtime.store import Store
 from lockstep.venue.event import EVENT
 from lockstep.wire.block import Block, Header, Payload
 from lockstep.wire.certificate import Finalization

@@ -21,11 +21,12 @@ from lockstep.node.events import ChunksStored, StateRead
 from lockstep.node.places import Places
 from lockstep.node.record import Record, StoredBlock, decode_record
 from lockstep.runtime.archive import Archive, CheckpointJob
+from lockstep.runtime.block_index import FatePlace
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import History, HistoryReader
 from lockstep.runtime.index import Index
 from lockstep.runtime.storage import Storage
-from lockstep.runtime.store import FatePlace, Store
+from lockstep.runtime.store import Store
 from lockstep.venue.event import EVENT
 from lockstep.wire.block import Block, Header, Payload
 from lockstep.wire.certificate import Finalization

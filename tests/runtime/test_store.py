@@ -7,7 +7,8 @@ import pytest
 
 from lockstep.base.errors import StorageFailed
 from lockstep.ledger.changes import ChunkSet
-from lockstep.runtime.store import BlockPlace, CheckpointMeta, FatePlace, Store
+from lockstep.runtime.block_index import BlockPlace, FatePlace
+from lockstep.runtime.store import CheckpointMeta, Store
 
 EMPTY_MANIFEST = b'{"format":"lockstep-state-1","tables":[]}'
 
@@ -23,7 +24,7 @@ def chunks(table: int, numbers: list[int], fill: int) -> ChunkSet:
 def test_an_empty_store_has_no_checkpoint(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     assert store.checkpoint() is None and store.state() is None
-    assert store.block(1) is None and store.fate(bytes(32)) is None
+    assert store.blocks.block(1) is None and store.blocks.fate(bytes(32)) is None
     store.close()
 
 
@@ -43,8 +44,12 @@ def test_checkpoints_add_up_and_survive_reopening(tmp_path: Path) -> None:
     expected = [9 if number in (4, 299) else 1 for number in many]
     assert first.data[:, 0].tolist() == expected == first.data[:, 1023].tolist()
     assert third.chunks.tolist() == [5, 70_000] and third.data.tolist() == [[2] * 1024] * 2
-    assert again.block(1) == BlockPlace(1, 2, 3) and again.block(2) == BlockPlace(4, 0, 6) and again.block(3) is None
-    assert again.fate(b"d" * 32) == fate and again.fate(b"e" * 32) is None
+    assert (
+        again.blocks.block(1) == BlockPlace(1, 2, 3)
+        and again.blocks.block(2) == BlockPlace(4, 0, 6)
+        and again.blocks.block(3) is None
+    )
+    assert again.blocks.fate(b"d" * 32) == fate and again.blocks.fate(b"e" * 32) is None
     again.close()
 
 
@@ -61,7 +66,7 @@ def test_an_interrupted_checkpoint_is_not_there_at_all(tmp_path: Path, monkeypat
         store.write(meta(2), [failing], {2: BlockPlace(1, 1, 1)}, {})
     state = store.state()
     assert state is not None and state[0] == meta(1) and state[1][0].data.max() == 1
-    assert store.block(2) is None
+    assert store.blocks.block(2) is None
     store.close()
 
 

@@ -14,10 +14,11 @@ from lockstep.ledger.changes import Checkpoint as State
 from lockstep.ledger.changes import ChunkSet
 from lockstep.node.effects import Commit, ReadState, StoreChunks
 from lockstep.node.events import ChunksStored, StateRead
+from lockstep.runtime.block_index import BlockPlace, FatePlace
 from lockstep.runtime.history import History
 from lockstep.runtime.index import Index
 from lockstep.runtime.room import Room
-from lockstep.runtime.store import BlockPlace, CheckpointMeta, FatePlace, Store
+from lockstep.runtime.store import CheckpointMeta, Store
 from lockstep.runtime.worker import Worker
 from lockstep.sync.state_sync import Target
 from lockstep.wire.codec import encode

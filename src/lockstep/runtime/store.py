@@ -8,9 +8,7 @@ Keys sort by what they mean, so they are big-endian; values are little-endian.
 
     meta     "checkpoint"              → `CheckpointMeta`, MessagePack
     chunks   table u16, chunk u32      → 1024 bytes
-    blocks   height u64                → log position of the block u64, of its finalization u64 (0: it has none of its
-                                         own), history position u64
-    fates    bundle digest             → height u64, place in the block u32, first event u32, number of events u32
+    blocks, fates, headers, segments   see `BlockIndex`
     leaves   table u16, page u32       → chaining values of 32 chunks, 32 bytes each; zeros for one that is not there
     staged   as chunks                 → chunks of a newer state that is being fetched; not part of the checkpoint
 
@@ -21,7 +19,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import lmdb
 import msgspec
@@ -32,6 +30,7 @@ from lockstep.ledger.changes import ChunkSet
 from lockstep.ledger.manifest import Manifest, parse_manifest
 from lockstep.ledger.subtree import leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
+from lockstep.runtime.block_index import PUTS_AT_ONCE, BlockIndex, BlockPlace, FatePlace
 from lockstep.runtime.leaf_pages import LeafPages
 from lockstep.sync.local_state import local_table
 from lockstep.sync.state_walk import LocalTable
@@ -41,11 +40,7 @@ from lockstep.wire.message import CheckpointOffer
 
 MAP_BYTES: Final = 1 << 38
 """Address space reserved for the store; the file grows as it is filled."""
-PUTS_AT_ONCE: Final = 128
-"""LMDB holds the interpreter lock during a call: between calls the event loop gets its turn."""
 _CHUNK_KEY: Final = struct.Struct(">HI")
-_BLOCK: Final = struct.Struct("<QQQ")
-_FATE: Final = struct.Struct("<QIII")
 _finalization = msgspec.msgpack.Decoder(Finalization)
 _META: Final = b"checkpoint"
 _ZEROS: Final = bytes(CHUNK_BYTES)
@@ -70,23 +65,6 @@ class CheckpointMeta(msgspec.Struct, frozen=True, array_like=True, forbid_unknow
     """This state was fetched by a home that was empty: whether its validator voted before is not known."""
 
 
-class BlockPlace(NamedTuple):
-    """Where a final block's records are."""
-
-    block: int
-    certificate: int
-    history: int
-
-
-class FatePlace(NamedTuple):
-    """Where a final bundle's outcome is."""
-
-    height: int
-    place: int
-    first: int
-    events: int
-
-
 class Store:
     """The store. Reading is safe from any thread; writing belongs to one."""
 
@@ -96,11 +74,9 @@ class Store:
         try:
             if not read_only:
                 folder.mkdir(parents=True, exist_ok=True)
-            self._env = lmdb.open(str(folder), map_size=MAP_BYTES, max_dbs=6, readonly=read_only, create=not read_only)
-            names = (b"meta", b"chunks", b"blocks", b"fates")
-            self._meta, self._chunks, self._blocks, self._fates = (
-                self._env.open_db(name, create=not read_only) for name in names
-            )
+            self._env = lmdb.open(str(folder), map_size=MAP_BYTES, max_dbs=16, readonly=read_only, create=not read_only)
+            self._meta, self._chunks = (self._env.open_db(n, create=not read_only) for n in (b"meta", b"chunks"))
+            self.blocks = BlockIndex(self._env, self._meta, read_only)
             self._staged = self._chunks if read_only else self._env.open_db(b"staged")
             self._leaves = LeafPages(self._env.open_db(b"leaves", create=not read_only))
         except (lmdb.Error, OSError) as error:
@@ -129,6 +105,8 @@ class Store:
             with self._env.begin(write=True) as transaction:
                 if transaction.get(_META, db=self._meta) is None:
                     self._clear(transaction)  # what a fetch that was given up left there
+                    if meta.height not in blocks:
+                        self.blocks.skip_to(transaction, meta.height)
                 transaction.drop(self._staged, delete=False)
                 for chunks in changed:
                     self._put_chunks(transaction, chunks)
@@ -166,8 +144,7 @@ class Store:
         blocks: dict[int, BlockPlace],
         fates: dict[bytes, FatePlace],
     ) -> None:
-        _put(transaction.cursor(self._blocks), ((_height_key(h), _BLOCK.pack(*p)) for h, p in blocks.items()))
-        _put(transaction.cursor(self._fates), ((d, _FATE.pack(*p)) for d, p in fates.items()))
+        self.blocks.add(transaction, blocks, fates)
         transaction.put(_META, encode(meta), db=self._meta)
 
     # -- a state that is being fetched ----------------------------------------------------------------
@@ -222,6 +199,7 @@ class Store:
                     _cut(transaction.cursor(self._chunks), table, entry.used_bytes)
                 self._end_tables(transaction, meta.manifest)
                 self._put_meta(transaction, meta, blocks, fates)
+                self.blocks.skip_to(transaction, meta.height)
         except (lmdb.Error, OSError) as error:
             raise self._failure("writing to", error) from error
 
@@ -250,18 +228,6 @@ class Store:
                 return None
             meta = self._decode(raw)
             return meta, _sets(transaction.cursor(self._chunks))
-
-    def block(self, height: int) -> BlockPlace | None:
-        """Where the final block at this height is, if a checkpoint covers it."""
-        with self._env.begin(db=self._blocks) as transaction:
-            raw = transaction.get(_height_key(height))
-        return None if raw is None else BlockPlace(*_BLOCK.unpack(raw))
-
-    def fate(self, bundle: bytes) -> FatePlace | None:
-        """Where the outcome of this bundle is, if a checkpoint covers it."""
-        with self._env.begin(db=self._fates) as transaction:
-            raw = transaction.get(bundle)
-        return None if raw is None else FatePlace(*_FATE.unpack(raw))
 
     def _decode(self, raw: bytes) -> CheckpointMeta:
         try:
@@ -355,10 +321,6 @@ def _sets(cursor: "lmdb.Cursor") -> list[ChunkSet]:
         )
         for table in numbers
     ]  # fmt: skip
-
-
-def _height_key(height: int) -> bytes:
-    return height.to_bytes(8, "big")
 
 
 def _chunk_items(chunks: ChunkSet) -> Iterator[tuple[bytes, memoryview]]:

@@ -107,7 +107,7 @@ class StoredChain:
         parent = other.base.digest
         with self._opened_store() as store:
             for height in range(other.base.height + 1, self.base.height + 1):
-                place = store.block(height)
+                place = store.blocks.block(height)
                 stored = None if place is None else decode_record(reader.read(place.block))
                 if not isinstance(stored, StoredBlock) or stored.block.header.parent != parent:
                     raise ConfigurationError(f"{self.home} has no block {height} that follows those of {other.home}")

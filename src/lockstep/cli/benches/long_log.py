@@ -18,10 +18,11 @@ from lockstep.cli.benches.sessions import say
 from lockstep.ledger.changes import Checkpoint
 from lockstep.market.cast import Trader
 from lockstep.node.record import Record, StoredBlock, encode_record
+from lockstep.runtime.block_index import BlockPlace, FatePlace
 from lockstep.runtime.home import Home
 from lockstep.runtime.index import Index
 from lockstep.runtime.restore import Opened, open_files
-from lockstep.runtime.store import BlockPlace, CheckpointMeta, FatePlace
+from lockstep.runtime.store import CheckpointMeta
 from lockstep.venue.venue import Execution
 from lockstep.wire.block import Block, Header, Payload, genesis_header
 from lockstep.wire.bundle import seal_bundle
