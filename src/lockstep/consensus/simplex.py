@@ -56,10 +56,12 @@ from lockstep.consensus.certificate_book import CertificateBook, Gap
 from lockstep.consensus.config import VIEWS_AHEAD_MAX, SimplexConfig
 from lockstep.consensus.own_votes import OwnVotes
 from lockstep.consensus.proposals import Proposals
+from lockstep.consensus.pursuit import Pursuit
+from lockstep.consensus.reminders import Reminders
 from lockstep.consensus.roots import Roots
 from lockstep.consensus.tally import Kind
 from lockstep.consensus.view_clock import ViewClock
-from lockstep.consensus.vote_book import VoteBook
+from lockstep.consensus.vote_book import VoteBook, is_in_window
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import Certificate, Finalization, Notarization, verify_certificate
 from lockstep.wire.evidence import Evidence
@@ -92,8 +94,8 @@ class Simplex:
         self._activity = Activity(validators, index, self.view, config.inactive_views or 2 * len(validators))
         self._assistance = Assistance(len(validators), index, self._book, self._clock)
         self._proposals = Proposals(validators)
-        self._build: on.Build | None = None
-        self._checking: bytes | None = None
+        self._reminders = Reminders(self._own, self._book, self._clock, self._assistance)
+        self._pursuit = Pursuit(index, self._book, self._own, self._clock, self._proposals)
         self._now = 0
         self._out: list[on.Effect] = []
 
@@ -137,7 +139,7 @@ class Simplex:
             self._out.append(on.Finalized(self.finalization))
         self._out += [on.Notarized(self._book.notarizations[view]) for view in sorted(self._book.notarizations)]
         own = self._own.unsettled(self._book.decided)
-        self._broadcast(own, self._book.newest())
+        self._out += [on.Broadcast(message) for message in (*own, *self._book.newest())]
         if self._index is not None:
             self._out += [on.Resume(on.VoteArrived(self._index, vote)) for vote in own]
         self._clock.await_finality(now_us, waiting=self._own.awaits_finality())
@@ -187,7 +189,7 @@ class Simplex:
     def _enter(self, view: int, by: Certificate | None) -> None:
         self.view = view
         self._clock.enter(self._now, view - self._book.final.view - 1)
-        self._build = self._checking = None
+        self._pursuit.reset()
         self._proposals.prune(view)
         self._votes.prune(self._book.final.view, view - VIEWS_AHEAD_MAX, self._book.notarizations)
         if self._proposals.of(view) is not None:
@@ -215,10 +217,6 @@ class Simplex:
         """An own vote leaves, and counts, when it is durable."""
         self._out.append(on.Persist(vote, (on.Broadcast(vote), on.Resume(on.VoteArrived(vote.signer, vote)))))
 
-    def _broadcast(self, votes: Sequence[Vote], certificates: Sequence[Certificate]) -> None:
-        self._out += [on.Broadcast(vote) for vote in votes]
-        self._out += [on.Broadcast(certificate) for certificate in certificates]
-
     def _on_gone(self, peer: int) -> None:
         """A leader that is gone before it has proposed is not waited for."""
         self._activity.gone(peer)
@@ -228,70 +226,34 @@ class Simplex:
     def _on_tick(self) -> None:
         if self._clock.is_over(self._now):
             self._give_up()
-        if self._clock.retry_us <= self._now:
-            reached("simplex: everything is said again")
-            self._broadcast(self._own.undecided(self._book.decided), self._book.newest())
-            self._out += self._assistance.ask_ahead(self.view, self._now)
-            self._clock.retry_later(self._now)
-        if self._clock.finality_us is not None and self._clock.finality_us <= self._now:
-            reached("simplex: finalize votes are said again")
-            finalizes = self._own.finalizes()
-            self._broadcast(finalizes, self._book.beneath(finalizes))
-            self._clock.await_finality(self._now, waiting=True)
+        self._out += self._reminders.due(self.view, self._now)
 
     def _greet(self, peer: int) -> None:
-        """A peer that comes back after a silence missed what was said meanwhile."""
-        if peer != self._index and self._assistance.returns(peer, self._now):
-            reached("simplex: a peer that was silent is greeted")
-            votes = self._own.unsettled(self._book.decided)
-            for said in (*votes, *self._book.newest(), *self._book.beneath(votes)):
-                self._out.append(on.SendTo(peer, said))
+        if peer != self._index:
+            self._out += self._reminders.greet(peer, self._now)
 
     # -- proposing and checking -----------------------------------------------------------------------
 
     def _pursue(self) -> None:
         """Build, or have the proposal checked, as soon as the certificates that allow it are here."""
-        proposal = self._proposals.of(self.view)
         wanted: Gap | None = None
-        if not self._own.may_notarize(self.view):
-            pass
-        elif self._leader == self._index:
-            wanted = self._pursue_build() if self._build is None else None
-        elif proposal is not None and self._checking is None:
-            wanted = self._pursue_check(proposal)
+        try:
+            wanted = self._pursuit.advance(self.view, self._leader, self._now, self._out)
+        except Refused as refused:
+            reached("simplex: a proposal contradicts certificates")
+            self._out.append(on.Misbehaved(self._leader, f"proposal of view {self.view}: {refused.detail}"))
+            self._give_up_if_healthy()
         if wanted is None:
             self._assistance.satisfied()
         else:
             self._out += self._assistance.ask(wanted, self._now, self._leader)
-
-    def _pursue_build(self) -> Gap | None:
-        parent = self._book.parent_for(self.view)
-        if isinstance(parent, Gap):
-            return parent
-        self._build = on.Build(self.view, parent.block, parent.view, max(self._now, self._clock.build_us))
-        self._out.append(self._build)
-        return None
-
-    def _pursue_check(self, proposal: Header) -> Gap | None:
-        try:
-            wanted = self._book.ancestry(proposal)
-        except Refused as refused:
-            reached("simplex: a proposal contradicts certificates")
-            self._checking = proposal.digest
-            self._out.append(on.Misbehaved(proposal.proposer, f"proposal of view {proposal.view}: {refused.detail}"))
-            self._give_up_if_healthy()
-            return None
-        if wanted is None:
-            self._checking = proposal.digest
-            self._out.append(on.Check(proposal))
-        return wanted
 
     def _give_up_if_healthy(self) -> None:
         if self._clock.healthy:
             self._give_up()
 
     def _on_built(self, header: Header) -> None:
-        build = self._build
+        build = self._pursuit.build
         if build is None or header.view != self.view or not self._own.may_notarize(self.view):
             return
         if (header.parent, header.parent_view, header.proposer) != (build.parent, build.parent_view, self._index):
@@ -322,7 +284,7 @@ class Simplex:
             self._count(vote)
 
     def _on_checked(self, event: on.BlockChecked) -> None:
-        if event.block != self._checking:
+        if event.block != self._pursuit.checking:
             return
         if not event.valid:
             reached("simplex: an invalid block is given up on")
@@ -349,7 +311,7 @@ class Simplex:
         """Look at a vote: whether it was counted. Evidence, and what is not valid, is reported."""
         if sender == vote.signer:
             self._activity.heard(sender, vote.view, self.view)
-        if not self._is_in_window(vote):
+        if not is_in_window(vote, self.view, self._book):
             return False
         try:
             taken = self._votes.take(vote, wanted=not self._book.settles(vote), own=sender == self._index)
@@ -361,11 +323,6 @@ class Simplex:
             self._out.append(on.Accuse(taken))
             return False
         return taken
-
-    def _is_in_window(self, vote: Vote) -> bool:
-        recent = vote.view + VIEWS_AHEAD_MAX >= self.view
-        in_time = recent or (isinstance(vote, Finalize) and vote.view in self._book.notarizations)
-        return self._book.final.view < vote.view <= self.view + VIEWS_AHEAD_MAX and in_time
 
     def _count(self, vote: Vote) -> None:
         tally = self._votes.tally(vote.view)

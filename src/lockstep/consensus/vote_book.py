@@ -7,10 +7,12 @@ always verified, once for each signer and view, because it is evidence.
 
 from collections.abc import Container
 
+from lockstep.consensus.certificate_book import CertificateBook
+from lockstep.consensus.config import VIEWS_AHEAD_MAX
 from lockstep.consensus.tally import Tally, statement
 from lockstep.wire.evidence import Evidence, make_evidence
 from lockstep.wire.validators import ValidatorSet
-from lockstep.wire.vote import Vote, verify_vote
+from lockstep.wire.vote import Finalize, Vote, verify_vote
 
 
 class VoteBook:
@@ -60,3 +62,11 @@ class VoteBook:
             if view <= final_view or (view < oldest_view and view not in keep):
                 del self._tallies[view]
                 self._accused.pop(view, None)
+
+
+def is_in_window(vote: Vote, view: int, book: CertificateBook) -> bool:
+    """Whether a vote is worth looking at for a node in `view`: not for a final view, nor for one that is far away,
+    except that a notarized block can become final at any time."""
+    recent = vote.view + VIEWS_AHEAD_MAX >= view
+    in_time = recent or (isinstance(vote, Finalize) and vote.view in book.notarizations)
+    return book.final.view < vote.view <= view + VIEWS_AHEAD_MAX and in_time

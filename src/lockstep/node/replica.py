@@ -13,9 +13,8 @@ and never contradicts them.
 
 from dataclasses import dataclass
 
-from lockstep.base.errors import Reason, Refused
+from lockstep.base.errors import Refused
 from lockstep.base.keys import PrivateKey
-from lockstep.base.marks import reached
 from lockstep.consensus import interface as engine_
 from lockstep.consensus.config import SimplexConfig
 from lockstep.consensus.simplex import Simplex
@@ -24,7 +23,7 @@ from lockstep.node.builder import Builder
 from lockstep.node.checks import check_bundles
 from lockstep.node.clients import Clients
 from lockstep.node.context import Context
-from lockstep.node.effects import Checkpoint, DropPeer, Effect, Reply, ServeChain, ServeState, Severity
+from lockstep.node.effects import Checkpoint, Effect, Reply, Severity
 from lockstep.node.events import (
     ChunksStored,
     ClientAsked,
@@ -40,6 +39,7 @@ from lockstep.node.events import (
     Tick,
 )
 from lockstep.node.feed import Feed
+from lockstep.node.inbox import Inbox
 from lockstep.node.ordering import Ordering
 from lockstep.node.peers import Peers
 from lockstep.node.pipeline import BundleFate, Pipeline
@@ -51,36 +51,15 @@ from lockstep.node.serving import Serving
 from lockstep.node.status import Totals, status
 from lockstep.node.synchronizer import Synchronizer
 from lockstep.node.tree import Entry, Tree
-from lockstep.wire.block import Header, decode_block, decode_header
+from lockstep.wire.block import Header
 from lockstep.wire.bundle import Bundle
-from lockstep.wire.certificate import Finalization, Notarization, Nullification
 from lockstep.wire.client import AskAccount, AskFate, AskStatus, PriceReport, Submit, SubmitReply, Subscribe
 from lockstep.wire.codec import encode
 from lockstep.wire.evidence import Evidence
 from lockstep.wire.genesis import Genesis
 from lockstep.wire.light import AskGenesis, AskLight, AskOutcome, AskState
-from lockstep.wire.message import (
-    BlockBody,
-    BundleBody,
-    Bundles,
-    Certificates,
-    Chain,
-    CheckpointOffer,
-    FetchBlock,
-    FetchBundles,
-    FetchCertificates,
-    FetchChain,
-    FetchCheckpoint,
-    FetchState,
-    ObservationBody,
-    PeerMessage,
-    Ping,
-    Pong,
-    Proposal,
-    StatePart,
-)
+from lockstep.wire.message import BundleBody
 from lockstep.wire.validators import validator_set
-from lockstep.wire.vote import Finalize, Notarize, Nullify
 
 CHECKPOINT_COMMANDS = 2_000_000
 """A checkpoint is also due after this many commands, to bound how long a restart takes to execute them again."""
@@ -130,6 +109,10 @@ class Replica:
         self._ordering = Ordering(
             ctx, engine, self._bodies, self._pipeline, self._builder.begin, self._feed.is_verified
         )
+        self._inbox = Inbox(
+            ctx, self._ordering, self._bodies, self._peers, self._feed, self._serving, self._sync, self._clients,
+            self._bundle_added, self._may_rejoin,
+        )  # fmt: skip
         self._ordering.evidence.update(((e.signer, e.view), e) for e in recovery.evidence)
 
     # -- the interface --------------------------------------------------------------------------------
@@ -148,7 +131,7 @@ class Replica:
         ctx.now_us = max(ctx.now_us, now_us)
         match event:
             case PeerSaid():
-                self._peer_said(event.peer, event.message)
+                self._inbox.take(event.peer, event.message)
                 if isinstance(event.message, BundleBody):  # nearly all events: they can only let a block be built
                     self._builder.attempt()
                     return self._take_effects()
@@ -232,73 +215,7 @@ class Replica:
         self._peers.tick(view)
         self._sync.tick()
 
-    # -- peers ----------------------------------------------------------------------------------------
-
-    def _peer_said(self, peer: int, message: PeerMessage) -> None:
-        if self._ctx.halted:
-            return
-        try:
-            self._take_message(peer, message)
-        except Refused as refused:
-            self._ctx.note(Severity.WARNING, f"validator {peer} sent {type(message).__name__}: {refused}")
-            self._ctx.out.append(DropPeer(peer, str(refused)))
-
-    def _take_message(self, peer: int, message: PeerMessage) -> None:
-        drive = self._ordering.drive
-        match message:
-            case BundleBody():
-                self._bundle_arrived(Bundle(message.raw))
-            case Notarize() | Nullify() | Finalize():
-                drive(engine_.VoteArrived(peer, message))
-            case Notarization() | Nullification() | Finalization():
-                drive(engine_.CertificateArrived(peer, message))
-            case Proposal():
-                self._proposal(peer, message)
-            case Certificates():
-                for certificate in message.certificates:
-                    drive(engine_.CertificateArrived(peer, certificate))
-            case FetchCertificates():
-                drive(engine_.CertificatesRequested(peer, message.from_view, message.to_view))
-            case ObservationBody():
-                self._feed.arrived(peer, message.raw)
-            case Ping():
-                self._peers.ping(peer, message)
-                drive(engine_.PeerProgress(peer, message.view, message.final_height))
-                self._may_rejoin(peer, message.view)
-            case Pong():
-                self._peers.pong(peer, message)
-            case _:
-                self._take_body(peer, message)
-
-    def _take_body(self, peer: int, message: PeerMessage) -> None:
-        match message:
-            case FetchBundles():
-                self._serving.bundles(peer, message)
-            case Bundles():
-                for raw in message.raws:
-                    self._bundle_arrived(Bundle(raw))
-            case FetchBlock():
-                self._serving.block(peer, message)
-            case BlockBody():
-                header = decode_header(message.header)
-                if self._bodies.wants_block(header.digest):
-                    self._ordering.offer(decode_block(message.header, message.payload))
-            case FetchChain():
-                final = self._ctx.tree.root.height
-                if message.from_height <= final:
-                    self._ctx.out.append(ServeChain(peer, max(1, message.from_height), final))
-                else:
-                    self._ctx.send(peer, Chain((), None))
-            case Chain():
-                self._sync.chain(peer, message)
-            case FetchCheckpoint() | FetchState():
-                self._ctx.out.append(ServeState(peer, message))
-            case CheckpointOffer():
-                self._sync.offered(peer, message)
-            case StatePart():
-                self._sync.part(peer, message)
-            case _:
-                raise Refused(Reason.MALFORMED, "unexpected here")
+    # -- rejoining ------------------------------------------------------------------------------------
 
     def _may_rejoin(self, peer: int, view: int) -> None:
         above = self._rejoin.heard(peer, view, self._ordering.engine.view)
@@ -310,42 +227,6 @@ class Replica:
         """This home was empty, and the chain has moved on: it may have voted in a home that is lost."""
         self._rejoin.mute()
         self._ordering.engine.unmute(MUTED)
-
-    def _proposal(self, peer: int, message: Proposal) -> None:
-        header = decode_header(message.header)
-        ctx = self._ctx
-        if header.chain_id != ctx.validators.chain_id:
-            raise Refused(Reason.WRONG_CHAIN, "a proposal for another chain")
-        if header.proposer != peer or ctx.validators.leader(header.view) != peer:
-            raise Refused(Reason.NOT_LEADER, f"validator {peer} does not lead view {header.view}")
-        # The engine decides what becomes of it; the payload waits in the tree. One entry a view and leader at most
-        # twice over: the engine's window of views bounds what is kept.
-        if not self._is_in_window(header):
-            return
-        block = decode_block(message.header, message.payload)
-        self._ordering.offer(block)
-        self._ordering.drive(engine_.ProposalArrived(peer, header, message.signature))
-
-    def _is_in_window(self, header: Header) -> bool:
-        """Whether a proposal can still matter, and its leader has not proposed too much in this view already."""
-        view, tree = self._ordering.engine.view, self._ctx.tree
-        if not tree.root.view < header.view <= view + 16 or header.height <= tree.root.height:
-            return False
-        rivals = [e for e in tree.entries() if e.header.view == header.view and e.header.digest != header.digest]
-        return len(rivals) < 2
-
-    def _bundle_arrived(self, bundle: Bundle) -> None:
-        """From a peer. Races make `duplicate`, `replayed`, `expired` and `busy` normal; a bad signature is a lie."""
-        awaited = self._bodies.is_awaited(bundle.digest)
-        try:
-            self._clients.take(bundle)
-        except Refused as refused:
-            if refused.reason in (Reason.BAD_SIGNATURE, Reason.WRONG_CHAIN):
-                raise
-            if awaited:
-                reached("replica: a refused bundle that a block orders is kept")
-                self._bodies.keep(bundle)
-                self._bundle_added(bundle)
 
     def _bundle_added(self, bundle: Bundle) -> None:
         for block in self._bodies.arrived(bundle):

@@ -1,0 +1,164 @@
+"""What validators say, handed to whichever part of the replica it is for. A lie is named, and its teller dropped."""
+
+from collections.abc import Callable
+
+from lockstep.base.errors import Reason, Refused
+from lockstep.base.marks import reached
+from lockstep.consensus import interface as engine_
+from lockstep.node.bodies import Bodies
+from lockstep.node.clients import Clients
+from lockstep.node.context import Context
+from lockstep.node.effects import DropPeer, ServeChain, ServeState, Severity
+from lockstep.node.feed import Feed
+from lockstep.node.ordering import Ordering
+from lockstep.node.peers import Peers
+from lockstep.node.serving import Serving
+from lockstep.node.synchronizer import Synchronizer
+from lockstep.wire.block import Header, decode_block, decode_header
+from lockstep.wire.bundle import Bundle
+from lockstep.wire.certificate import Finalization, Notarization, Nullification
+from lockstep.wire.message import (
+    BlockBody,
+    BundleBody,
+    Bundles,
+    Certificates,
+    Chain,
+    CheckpointOffer,
+    FetchBlock,
+    FetchBundles,
+    FetchCertificates,
+    FetchChain,
+    FetchCheckpoint,
+    FetchState,
+    ObservationBody,
+    PeerMessage,
+    Ping,
+    Pong,
+    Proposal,
+    StatePart,
+)
+from lockstep.wire.vote import Finalize, Notarize, Nullify
+
+
+class Inbox:
+    """Peers' messages."""
+
+    def __init__(
+        self, ctx: Context, ordering: Ordering, bodies: Bodies, peers: Peers, feed: Feed, serving: Serving,
+        sync: Synchronizer, clients: Clients, bundle_added: Callable[[Bundle], None],
+        heard: Callable[[int, int], None],
+    ) -> None:  # fmt: skip
+        """`bundle_added` is told of bundles that are here; `heard`, of the view that a peer claims in a ping."""
+        self._ctx = ctx
+        self._ordering = ordering
+        self._bodies = bodies
+        self._peers = peers
+        self._feed = feed
+        self._serving = serving
+        self._sync = sync
+        self._clients = clients
+        self._bundle_added = bundle_added
+        self._heard = heard
+
+    def take(self, peer: int, message: PeerMessage) -> None:
+        """A decoded message from an authenticated validator."""
+        if self._ctx.halted:
+            return
+        try:
+            self._take(peer, message)
+        except Refused as refused:
+            self._ctx.note(Severity.WARNING, f"validator {peer} sent {type(message).__name__}: {refused}")
+            self._ctx.out.append(DropPeer(peer, str(refused)))
+
+    def _take(self, peer: int, message: PeerMessage) -> None:
+        drive = self._ordering.drive
+        match message:
+            case BundleBody():
+                self._bundle_arrived(Bundle(message.raw))
+            case Notarize() | Nullify() | Finalize():
+                drive(engine_.VoteArrived(peer, message))
+            case Notarization() | Nullification() | Finalization():
+                drive(engine_.CertificateArrived(peer, message))
+            case Proposal():
+                self._proposal(peer, message)
+            case Certificates():
+                for certificate in message.certificates:
+                    drive(engine_.CertificateArrived(peer, certificate))
+            case FetchCertificates():
+                drive(engine_.CertificatesRequested(peer, message.from_view, message.to_view))
+            case ObservationBody():
+                self._feed.arrived(peer, message.raw)
+            case Ping():
+                self._peers.ping(peer, message)
+                drive(engine_.PeerProgress(peer, message.view, message.final_height))
+                self._heard(peer, message.view)
+            case Pong():
+                self._peers.pong(peer, message)
+            case _:
+                self._take_body(peer, message)
+
+    def _take_body(self, peer: int, message: PeerMessage) -> None:
+        match message:
+            case FetchBundles():
+                self._serving.bundles(peer, message)
+            case Bundles():
+                for raw in message.raws:
+                    self._bundle_arrived(Bundle(raw))
+            case FetchBlock():
+                self._serving.block(peer, message)
+            case BlockBody():
+                header = decode_header(message.header)
+                if self._bodies.wants_block(header.digest):
+                    self._ordering.offer(decode_block(message.header, message.payload))
+            case FetchChain():
+                final = self._ctx.tree.root.height
+                if message.from_height <= final:
+                    self._ctx.out.append(ServeChain(peer, max(1, message.from_height), final))
+                else:
+                    self._ctx.send(peer, Chain((), None))
+            case Chain():
+                self._sync.chain(peer, message)
+            case FetchCheckpoint() | FetchState():
+                self._ctx.out.append(ServeState(peer, message))
+            case CheckpointOffer():
+                self._sync.offered(peer, message)
+            case StatePart():
+                self._sync.part(peer, message)
+            case _:
+                raise Refused(Reason.MALFORMED, "unexpected here")
+
+    def _proposal(self, peer: int, message: Proposal) -> None:
+        header = decode_header(message.header)
+        ctx = self._ctx
+        if header.chain_id != ctx.validators.chain_id:
+            raise Refused(Reason.WRONG_CHAIN, "a proposal for another chain")
+        if header.proposer != peer or ctx.validators.leader(header.view) != peer:
+            raise Refused(Reason.NOT_LEADER, f"validator {peer} does not lead view {header.view}")
+        # The engine decides what becomes of it; the payload waits in the tree. One entry a view and leader at most
+        # twice over: the engine's window of views bounds what is kept.
+        if not self._is_in_window(header):
+            return
+        block = decode_block(message.header, message.payload)
+        self._ordering.offer(block)
+        self._ordering.drive(engine_.ProposalArrived(peer, header, message.signature))
+
+    def _is_in_window(self, header: Header) -> bool:
+        """Whether a proposal can still matter, and its leader has not proposed too much in this view already."""
+        view, tree = self._ordering.engine.view, self._ctx.tree
+        if not tree.root.view < header.view <= view + 16 or header.height <= tree.root.height:
+            return False
+        rivals = [e for e in tree.entries() if e.header.view == header.view and e.header.digest != header.digest]
+        return len(rivals) < 2
+
+    def _bundle_arrived(self, bundle: Bundle) -> None:
+        """From a peer. Races make `duplicate`, `replayed`, `expired` and `busy` normal; a bad signature is a lie."""
+        awaited = self._bodies.is_awaited(bundle.digest)
+        try:
+            self._clients.take(bundle)
+        except Refused as refused:
+            if refused.reason in (Reason.BAD_SIGNATURE, Reason.WRONG_CHAIN):
+                raise
+            if awaited:
+                reached("replica: a refused bundle that a block orders is kept")
+                self._bodies.keep(bundle)
+                self._bundle_added(bundle)
