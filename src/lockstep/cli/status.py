@@ -79,4 +79,6 @@ def _print_sync(console: Console, sync: SyncProgress) -> None:
         detail = (
             f"barred: {peer.barred}" if peer.barred else f"{peer.bytes_per_second >> 20} MiB/s, {peer.stalls} stalls"
         )
-        console.print(f"  from {peer.validator} (score {peer.score}): checkpoint {peer.height}, {detail}")
+        what = f"checkpoint {peer.height}" if peer.height >= 0 else "no checkpoint"
+        what = "blocks" if sync.phase == "replay" else what
+        console.print(f"  from {peer.validator} (score {peer.score}): {what}, {detail}")

@@ -32,11 +32,11 @@ from lockstep.wire.client import SyncPeer, SyncProgress
 from lockstep.wire.message import Chain, CheckpointOffer, StatePart
 
 TREE_BLOCKS_MAX: Final = 128
-"""Replayed blocks that wait to be executed, beyond which no more are fetched: enough for now."""
+"""Replayed blocks that wait to be executed, beyond which no more are handed on: enough for now."""
 UNSERVED_US: Final = 5_000_000
 AGAIN_US: Final = 10_000_000
 EMPTY_CHAINS_MAX: Final = 2
-"""So many answers without our next block, one after the other, for each peer: it is nowhere."""
+"""So many answers without our next block, one after the other, of each peer: it is nowhere."""
 
 
 class Synchronizer:
@@ -59,7 +59,6 @@ class Synchronizer:
         self._effort = 0
         self._is_fetching = False
         self._is_installed = False
-        self._empty_chains = 0
         self._replay = Pace()
         self._replayed_height = 0
         """Of the highest block that replay has brought."""
@@ -77,8 +76,9 @@ class Synchronizer:
         if not self._pipeline.missing or self._is_installed:
             return None
         times = [] if self._state is None else [self._state.deadline()]
-        if not self._is_fetching and self._may_chase():
-            times.append(self._catch_up.due_us)
+        due = self._catch_up.deadline()
+        if not self._is_fetching and self._ctx.connected and due is not None:
+            times.append(due)
         return min(times, default=None)
 
     def progress(self) -> SyncProgress | None:
@@ -89,7 +89,8 @@ class Synchronizer:
         if not self._is_fetching or state is None or state.target is None:
             left = replay_seconds(self._behind, self._replay, self._network)
             rate = int(self._replay.rate)
-            return SyncProgress("replay", height, 0, self._behind, rate, int(left) if left < 1e9 else -1, ())
+            seconds = int(left) if left < 1e9 else -1
+            return SyncProgress("replay", height, 0, self._behind, rate, seconds, _chain_peers(self._catch_up))
         walk, rate = state.walk, int(state.rate(now))
         done, known = (walk.done_chunks, walk.known_chunks) if walk is not None else (0, 0)
         phase = "installing" if self._is_installed else "reading" if walk is None else "fetching"
@@ -163,7 +164,7 @@ class Synchronizer:
     @property
     def _has_no_blocks(self) -> bool:
         """Nobody seems to have our next block."""
-        return self._empty_chains >= EMPTY_CHAINS_MAX * max(1, len(self._ctx.connected))
+        return self._catch_up.is_nowhere(self._pipeline.tip.height + 1, list(self._ctx.connected), EMPTY_CHAINS_MAX)
 
     def _fetch_seconds(self, state: StateSync) -> float:
         assert state.target is not None
@@ -190,27 +191,31 @@ class Synchronizer:
     # -- replay ---------------------------------------------------------------------------------------
 
     def _chase(self) -> None:
-        """Ask for final blocks while a certificate covers some that are not here."""
-        if not self._may_chase():
-            reached("synchronizer: replay waits")
-            return
-        peer = self._ctx.peers_from([], self._catch_up.attempt)
-        request = self._catch_up.request(self._pipeline.tip, peer, self._ctx.now_us)
-        if request is not None and peer is not None:
-            self._ctx.send(peer, request)
+        """Ask for final blocks while a certificate covers some that are not here; hand on what is proven."""
+        catch_up, ctx = self._catch_up, self._ctx
+        while self._may_chase() and (proven := catch_up.proven(self._pipeline.tip)) is not None:
+            self._caught_up(proven)
+        if self._pipeline.target is not None:
+            catch_up.tick(self._pipeline.tip, self._pipeline.target.height, sorted(ctx.connected), ctx.now_us)
+        for peer, request in catch_up.asks:
+            ctx.send(peer, request)
+        catch_up.asks.clear()
+        for peer, detail in catch_up.blamed:
+            ctx.note(Severity.WARNING, f"validator {peer} served blocks that are not what they should be: {detail}")
+            ctx.out.append(DropPeer(peer, detail))
+        catch_up.blamed.clear()
 
     def _may_chase(self) -> bool:
-        """Not while there is enough to execute, or nobody to ask. Then an event will come, and no timer is needed."""
+        """Not while there is enough to execute: an event will come then. What arrives meanwhile waits in `CatchUp`."""
         # Blocks in the tree don't count: above a gap, proposals fill it while the blocks in the gap are what is needed.
-        return bool(self._ctx.connected) and self._replayed_height <= self._ctx.tree.root.height + TREE_BLOCKS_MAX
+        if self._replayed_height <= self._ctx.tree.root.height + TREE_BLOCKS_MAX:
+            return True
+        reached("synchronizer: replay waits")
+        return False
 
     def chain(self, peer: int, chain: Chain) -> None:
-        """Final blocks came; raises `Refused` for a lie."""
-        if peer == self._catch_up.asked:
-            self._empty_chains = 0 if chain.blocks else self._empty_chains + 1
-        proven = self._catch_up.take(peer, chain, self._pipeline.tip)
-        if proven is not None:
-            self._caught_up(proven)
+        """Final blocks came."""
+        self._catch_up.answered(peer, chain, self._ctx.now_us)
 
     def _caught_up(self, proven: Proven) -> None:
         for fetched in proven.blocks:
@@ -269,6 +274,13 @@ class Synchronizer:
             self._is_installed = True
             ctx.note(Severity.INFO, f"the state at height {state.target.header.height} is here, and is installed")
             ctx.out.append(InstallState(state.target, self.is_rebuilt))
+
+
+def _chain_peers(catch_up: CatchUp) -> tuple[SyncPeer, ...]:
+    return tuple(
+        SyncPeer(index, -1, int(peer.rate), int(peer.first >= 0), peer.stalls, peer.score, peer.barred)
+        for index, peer in sorted(catch_up.peers.items())
+    )
 
 
 def _peers(state: StateSync) -> tuple[SyncPeer, ...]:

@@ -6,6 +6,8 @@ certified state or what differs from it (`state_*`), and following a chain from 
     state_walk     down the trees beside what is here                         state_request  its arithmetic
     checkpoint_server    the other side: pinned checkpoints, bounded answers
 
+    catch_up       blocks from several peers at once      chain_batch    one answer, checked      chain_peers    who
+
     light_trust    the line          light_rule     when trust reaches a header       light_state   what is remembered
     light_shown    a node's answer   light_client   following, witnesses, forks       light_fork    the proof of a fork
 """

@@ -1,33 +1,35 @@
-"""Replay: fetch final blocks in order from one peer after another until the certified head is reached.
+"""Replay: fetch final blocks from several peers at once, until the certified head is reached.
 
-Nothing is believed: blocks must link by hash from our final block, carry the bundles that they name, and be covered
-by a finalization that verifies, before they are handed on. Blocks not covered yet wait in a bounded buffer. A peer
-that answers wrongly is named; one that doesn't answer in time is passed over for the next.
+Upon blocks missing below a certified height: ask every ready peer for another stretch of them, the lowest first.
+Upon an answer: check it by itself (`chain_batch`), keep it within bounds, whatever the order in which answers come.
+Upon batches that follow our tip without a gap, up to a certificate: hand them on. Where two batches do not fit
+  together, the certified one is right; the sender of the other is named.
+Upon no answer in time: let the peer rest, and ask another. Near our tip another is asked long before that.
+
+Nothing is believed. A peer that lies, stalls, trickles or goes away costs one time-out at most, each time that it is
+tried; the stretch that it was asked for is asked of another.
+
+Pure: the caller sends what `asks` holds, names those in `blamed`, and takes what is `proven`.
 """
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Final
 
-from lockstep.base.errors import InvariantBroken, Reason, Refused
+from lockstep.base.errors import InvariantBroken, Refused
 from lockstep.base.marks import reached
-from lockstep.wire.block import Header, decode_block
-from lockstep.wire.bundle import Bundle
-from lockstep.wire.certificate import Finalization, verify_certificate
-from lockstep.wire.message import Chain, ChainBlock, FetchChain
+from lockstep.sync.chain_batch import Batch, Fetched, check_batch
+from lockstep.sync.chain_peers import ChainPeer
+from lockstep.wire.block import Header, decode_header
+from lockstep.wire.certificate import Finalization
+from lockstep.wire.message import BLOCKS_PER_CHAIN_MAX, CHAIN_BYTES_MAX, Chain, FetchChain
 from lockstep.wire.validators import ValidatorSet
 
-TIMEOUT_US: Final = 1_000_000
-BUFFER_BLOCKS_MAX: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A decoded block with its bundles, linked but maybe not proven yet."""
-
-    wire: ChainBlock
-    header: Header
-    bundles: tuple[Bundle, ...]
+AHEAD_BLOCKS_MAX: Final = 8 * BLOCKS_PER_CHAIN_MAX
+"""Nothing further above the tip is asked for."""
+BUFFER_BYTES_MAX: Final = 6 * CHAIN_BYTES_MAX
+"""Of batches that wait, and of answers that may come."""
+HEDGE_US: Final = 250_000
+"""What is needed first is asked of a second peer after so long, and several times as long as that peer takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,89 +42,197 @@ class Proven:
 
 @dataclass(slots=True)
 class CatchUp:
-    """One request at a time; `attempt` walks through the peers."""
+    """The stretches that are asked for, and the batches that wait for those below them."""
 
     validators: ValidatorSet
-    asked: int | None = None
-    due_us: int = 0
-    attempt: int = 0
-    base: bytes = b""
-    """The block that the outstanding request builds on."""
-    buffer: list[Fetched] = field(default_factory=list)
+    peers: dict[int, ChainPeer] = field(default_factory=dict)
+    asks: list[tuple[int, FetchChain]] = field(default_factory=list)
+    """Requests to be sent, by peer."""
+    blamed: list[tuple[int, str]] = field(default_factory=list)
+    """Peers that lied, and what about; told once."""
+    _batches: list[Batch] = field(default_factory=list)
+    _ticked_us: int = 0
+    _is_wanting: bool = False
 
-    def request(self, final: Header, peer: int | None, now_us: int) -> FetchChain | None:
-        """The next request to `peer`, or None while one is outstanding or nobody can be asked."""
-        if peer is None or (self.asked is not None and now_us < self.due_us):
+    # -- what is known --------------------------------------------------------------------------------
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Of batches that wait for those below them."""
+        return sum(batch.size_bytes for batch in self._batches)
+
+    def is_nowhere(self, height: int, connected: list[int], answers: int) -> bool:
+        """Whether nobody seems to have the block of this height: some said so, so often, the others nothing."""
+        known = [self.peers[peer] for peer in connected if peer in self.peers]
+        lacking = [peer for peer in known if peer.lacks >= answers and peer.lacking == height]
+        silent = [peer for peer in known if peer.barred or (peer.stalls and not peer.lacks)]
+        return bool(lacking) and len(lacking) + len(silent) == len(connected)
+
+    def deadline(self) -> int | None:
+        """When `tick` has something to do."""
+        if not self._is_wanting:
             return None
-        if self.asked is not None:  # it did not answer in time
-            reached("catch-up: a peer did not answer in time")
-            self.attempt += 1
-        self.asked, self.due_us = peer, now_us + TIMEOUT_US
-        if self.base != final.digest:
-            self.base = final.digest
-            self.buffer.clear()
-        return FetchChain(final.height + 1 + len(self.buffer))
+        times = [peer.due_us for peer in self.peers.values() if peer.first >= 0]
+        times += [peer.sent_us + HEDGE_US for peer in self.peers.values() if peer.first >= 0]
+        times += [peer.resting_until_us for peer in self.peers.values() if peer.first < 0 and not peer.barred]
+        return min((at for at in times if at > self._ticked_us), default=None)
+
+    # -- asking ---------------------------------------------------------------------------------------
+
+    def tick(self, tip: Header, target_height: int, connected: list[int], now_us: int) -> None:
+        """Time passes; `connected` are the peers that can be asked for what is above `tip`, up to the target."""
+        self._ticked_us = now_us
+        self._is_wanting = tip.height < target_height
+        for index, peer in self.peers.items():
+            if peer.first >= 0 and index not in connected:
+                peer.gone()
+            elif peer.first >= 0 and now_us >= peer.due_us:
+                reached("catch-up: a peer did not answer in time")
+                peer.stalled(now_us)
+        self._batches = [batch for batch in self._batches if batch.last > tip.height]
+        for index in connected:
+            self.peers.setdefault(index, ChainPeer())
+        ready = [index for index in connected if self.peers[index].is_ready(now_us)]
+        ready.sort(key=lambda index: (self.peers[index].answers > 0, -self.peers[index].pace, index))
+        self._hedge(tip, ready, now_us)
+        for index in ready:
+            first = self._next_gap(tip.height + 1)
+            if first > min(target_height, tip.height + AHEAD_BLOCKS_MAX) or not self._has_room(first, tip):
+                return
+            self._ask(index, first, now_us)
+
+    def _ask(self, index: int, first: int, now_us: int) -> None:
+        self.peers[index].ask(first, now_us)
+        self.asks.append((index, FetchChain(first)))
+
+    def _has_room(self, first: int, tip: Header) -> bool:
+        """What is needed first may always be asked for: everything else waits for it."""
+        under_way = sum(1 for peer in self.peers.values() if peer.first >= 0)
+        return (
+            first == tip.height + 1
+            or self.buffered_bytes + (under_way + 1) * CHAIN_BYTES_MAX <= BUFFER_BYTES_MAX
+        )  # fmt: skip
+
+    def _next_gap(self, height: int) -> int:
+        """The lowest height from `height` on that is neither here nor asked for."""
+        stretches = [(batch.first, batch.last + 1) for batch in self._batches]
+        stretches += [(p.first, p.first + BLOCKS_PER_CHAIN_MAX) for p in self.peers.values() if p.first >= 0]
+        for first, end in sorted(stretches):
+            if first > height:
+                break
+            height = max(height, end)
+        return height
+
+    def _hedge(self, tip: Header, ready: list[int], now_us: int) -> None:
+        """Somebody is slow with what everything else waits for: ask one who has been quicker for it too."""
+        lowest = [peer for peer in self.peers.values() if 0 <= peer.first <= tip.height + 1]
+        if len(lowest) != 1 or not ready:
+            return
+        waited_us = now_us - lowest[0].sent_us
+        if waited_us >= HEDGE_US and waited_us > 4 * self.peers[ready[0]].latency_us:
+            reached("catch-up: a second peer is asked for what is needed first")
+            self._ask(ready.pop(0), tip.height + 1, now_us)
 
     def reset(self) -> None:
-        """Nothing is missing any more."""
-        self.asked = None
-        self.buffer.clear()
+        """Nothing is missing any more, or is to come another way. Who lied is not forgotten."""
+        for peer in self.peers.values():
+            peer.gone()
+        self._batches.clear()
+        self.asks.clear()
+        self._is_wanting = False
 
-    def take(self, peer: int, chain: Chain, final: Header) -> Proven | None:
-        """Take an answer. Returns what is proven now; None when nothing is yet; raises `Refused` for a lie."""
-        if peer != self.asked:
-            return None  # late, after its time-out
-        self.asked = None
-        self.attempt += not chain.blocks  # it has nothing for us: ask another
-        if self.base != final.digest:
-            return None  # the blocks came another way meanwhile
-        try:
-            return self._take(chain, final)
-        except Refused:
-            reached("catch-up: a peer lied")
-            self.attempt += 1
-            self.buffer.clear()
-            raise
+    # -- answers --------------------------------------------------------------------------------------
 
-    def _take(self, chain: Chain, final: Header) -> Proven | None:
-        tip = self.buffer[-1].header if self.buffer else final
-        for wire in chain.blocks:
-            fetched = _decode(wire)
-            if fetched.header.parent != tip.digest or fetched.header.height != tip.height + 1:
-                self._check_fork(chain, final)
-                raise Refused(Reason.WRONG_PARENT, f"block {fetched.header.height} does not follow {tip.height}")
-            self.buffer.append(fetched)
-            tip = fetched.header
-        if len(self.buffer) > BUFFER_BLOCKS_MAX:
-            raise Refused(Reason.BAD_CERTIFICATE, f"{len(self.buffer)} blocks without a certificate")
-        finalization = chain.finalization
-        if finalization is None:
-            return None
-        covered = finalization.height - final.height
-        if not 1 <= covered <= len(self.buffer) or self.buffer[covered - 1].header.digest != finalization.block:
-            return None  # about a block that is not here yet: of no use now, and no lie
-        verify_certificate(finalization, self.validators)
-        proven, self.buffer = self.buffer[:covered], self.buffer[covered:]
-        return Proven(proven, finalization)
-
-    def _check_fork(self, chain: Chain, final: Header) -> None:
-        """Raises `InvariantBroken` when these blocks are final, and not on our final block: two quorums disagree."""
-        headers = [_decode(wire).header for wire in chain.blocks]
-        follows = all(b.parent == a.digest and b.height == a.height + 1 for a, b in pairwise(headers))
-        certificate = chain.finalization
-        if certificate is None or not follows or headers[0].height != final.height + 1:
+    def answered(self, index: int, chain: Chain, now_us: int) -> None:
+        """An answer came. One that was not asked for, or comes twice, is of no use, and no lie."""
+        peer = self.peers.get(index)
+        if peer is None or peer.barred:
             return
-        if headers[0].parent != final.digest and certificate.block in [header.digest for header in headers]:
-            verify_certificate(certificate, self.validators)
+        if not chain.blocks:
+            if peer.first >= 0:
+                peer.lacked(now_us)
+            return
+        try:
+            if decode_header(chain.blocks[0].header).height not in peer.asked:
+                reached("catch-up: blocks that nobody asked for")
+                return
+            batch = check_batch(index, chain, self.validators)
+        except Refused as refused:
+            self._blame(index, str(refused))
+            return
+        peer.answered(batch.first, len(batch.blocks), batch.size_bytes, now_us)
+        self._keep(batch)
+
+    def _keep(self, batch: Batch) -> None:
+        """One batch for each first height, the proven one rather; what is needed first always has room."""
+        rivals = [other for other in self._batches if other.first == batch.first]
+        if any(other.finalization is not None or batch.finalization is None for other in rivals):
+            return
+        is_first = all(batch.first <= other.first for other in self._batches)
+        if is_first or self.buffered_bytes + batch.size_bytes <= BUFFER_BYTES_MAX:
+            self._batches = [other for other in self._batches if other not in rivals] + [batch]
+
+    def _blame(self, index: int, detail: str) -> None:
+        reached("catch-up: a peer lied")
+        peer = self.peers[index]
+        peer.barred = detail
+        peer.gone()
+        self._batches = [batch for batch in self._batches if batch.peer != index or batch.finalization is not None]
+        self.blamed.append((index, detail))
+
+    # -- putting together -----------------------------------------------------------------------------
+
+    def proven(self, tip: Header) -> Proven | None:
+        """The blocks that follow our final `tip` up to the next certificate, if all are here."""
+        run: list[Batch] = []
+        blocks: list[Fetched] = []
+        head = tip
+        while (batch := self._following(head.height)) is not None:
+            fresh = batch.above(head.height)
+            if fresh[0].header.parent != head.digest:
+                self._conflict(run, batch, tip)
+                return None
+            run.append(batch)
+            blocks.extend(fresh)
+            head = fresh[-1].header
+            if batch.finalization is not None:
+                self._batches = [other for other in self._batches if other.last > head.height]
+                return Proven(blocks, batch.finalization)
+            if head.height - tip.height > AHEAD_BLOCKS_MAX // 2:
+                self._endless(run, head.height - tip.height)
+                return None
+        return None
+
+    def _following(self, height: int) -> Batch | None:
+        """A batch that holds the next block: one with a certificate, if there is any."""
+        found = [batch for batch in self._batches if batch.first <= height + 1 <= batch.last]
+        return min(found, key=lambda batch: (batch.finalization is None, -batch.last, batch.first), default=None)
+
+    def _endless(self, run: list[Batch], blocks: int) -> None:
+        """No honest chain goes on for so long without a certificate; one of the senders is a liar."""
+        self._batches = [batch for batch in self._batches if batch not in run]
+        if all(batch.peer == run[0].peer for batch in run):
+            self._blame(run[0].peer, f"{blocks} blocks without a certificate")
+            return
+        for batch in run:
+            self.peers[batch.peer].stalled(self._ticked_us)
+
+    def _conflict(self, run: list[Batch], batch: Batch, tip: Header) -> None:
+        """A batch does not stand on what is below it: one of the two is a lie."""
+        if batch.finalization is None and not run:
+            self._batches.remove(batch)
+            self._blame(batch.peer, f"block {tip.height + 1} does not follow the final block {tip.height}")
+        elif batch.finalization is None:
+            reached("catch-up: one of two batches is a lie, and nothing tells which")
+            for other in (run[-1], batch):
+                self._batches.remove(other)
+                self.peers[other.peer].stalled(self._ticked_us)
+        elif run:
+            self._batches.remove(run[-1])
+            self._blame(run[-1].peer, f"blocks up to {run[-1].last} are not those that the next one stands on")
+        else:
+            first = batch.above(tip.height)[0].header
             raise InvariantBroken(
-                f"a quorum finalized block {headers[0].digest.hex()} of height {headers[0].height}, which is not on "
+                f"a quorum finalized block {first.digest.hex()} of height {first.height}, which is not on "
                 "this node's final block: validators with more than a third of the stake are faulty"
             )
-
-
-def _decode(wire: ChainBlock) -> Fetched:
-    block = decode_block(wire.header, wire.payload)
-    bundles = tuple(Bundle(raw) for raw in wire.bundles)
-    if [bundle.digest for bundle in bundles] != block.payload.bundle_digests():
-        raise Refused(Reason.MISSING_BUNDLE, f"block {block.header.height} came with other bundles than it orders")
-    return Fetched(wire, block.header, bundles)
