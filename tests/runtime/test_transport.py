@@ -192,7 +192,7 @@ def test_a_validator_at_the_wrong_address_is_not_taken_for_another() -> None:
     [
         (lambda g: hello(msgspec.structs.replace(g, name="other"), 0), "wrong-chain"),
         (lambda g: hello(g, 0, PROTOCOL_VERSION + 1), "protocol version"),
-        (lambda g: hello(g, 1), "its key says 0"),
+        (lambda g: hello(g, 1), "its key says validator 0"),
         (lambda g: encode_message(Ping(1, 1, 1)), "not a Hello"),
         (lambda g: b"\xff\xff", "malformed"),
         (lambda g: b"", "malformed"),

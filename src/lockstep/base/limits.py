@@ -43,5 +43,7 @@ CLIENT_FRAME_BYTES_MAX: Final = 256 * 1024
 # -- a node's own ----------------------------------------------------------------------------------
 POOL_BYTES_MAX: Final = 64 * 1024 * 1024
 POOL_BUNDLES_PER_ACCOUNT_MAX: Final = 256
+FIRST_OBSERVER: Final = 1 << 16
+"""Peers from this number on don't vote; the world numbers them, each connection anew. Below are validators' indices."""
 BLOCK_TIME_AHEAD_MS_MAX: Final = 1_000
 """A block stamped further than this ahead of the validator's clock is not voted for."""

@@ -52,7 +52,6 @@ class Connection(asyncio.Protocol):
     """Framing, limits and backpressure. Subclasses say what frames mean: `opened`, `received`, `refused`, `closed`."""
 
     def __init__(self, limits: Limits, traffic: Traffic | None = None) -> None:
-        self.limits = limits
         self.traffic = traffic or Traffic()
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
@@ -62,6 +61,11 @@ class Connection(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._outgoing_bytes = 0
         self._is_full = False
+        self.limit(limits)
+
+    def limit(self, limits: Limits) -> None:
+        """From now on, so much."""
+        self.limits = limits
         self._byte_rate = Rate(limits.bytes_per_second, limits.bytes_per_second + limits.frame_bytes_max)
         self._frame_rate = Rate(limits.frames_per_second, limits.frames_per_second)
 

@@ -1,8 +1,12 @@
-"""TLS 1.3 between validators, pinned both ways; and towards clients.
+"""TLS 1.3 between nodes, both ways; and towards clients.
 
 A validator's certificate is self-signed with its own Ed25519 key and has no free choice in it: the same key
 always gives the same bytes (Ed25519 is deterministic, serial and validity are fixed). It stands in the genesis,
 so there is no authority to trust: a peer is whoever proves the key of a certificate that the genesis names.
+
+A node that doesn't vote is known by its key alone, which nobody need have heard of. TLS wants a certificate to come
+from somewhere it trusts, so there is an authority that gives one to everybody: its private key follows from the chain
+id. What such a certificate proves is what its handshake proves: that the other side holds this key, and nothing more.
 """
 
 import os
@@ -16,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from lockstep.base.digest import digest
 from lockstep.base.errors import ConfigurationError
 from lockstep.base.keys import PrivateKey
 from lockstep.wire.genesis import Genesis
@@ -27,29 +32,51 @@ NOT_AFTER: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 def make_certificate(key: PrivateKey) -> bytes:
     """The validator's certificate, DER. The same key gives the same bytes."""
-    private = Ed25519PrivateKey.from_private_bytes(key.seed)
-    public = private.public_key()
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, key.public.hex())])
+    return _issue(key.public, key)
+
+
+def observers_authority(chain_id: bytes) -> bytes:
+    """The certificate, DER, of the authority of this chain's observers."""
+    key = _authority_key(chain_id)
+    return _issue(key.public, key, is_authority=True)
+
+
+def make_observer_certificate(key: PrivateKey, chain_id: bytes) -> bytes:
+    """The certificate, DER, of a node that doesn't vote. The same key gives the same bytes."""
+    return _issue(key.public, _authority_key(chain_id))
+
+
+def _authority_key(chain_id: bytes) -> PrivateKey:
+    """Known to everybody, on purpose."""
+    return PrivateKey(digest(b"lockstep/observers/1" + chain_id))
+
+
+def _issue(subject: bytes, issuer: PrivateKey, is_authority: bool = False) -> bytes:
+    public, private = Ed25519PublicKey.from_public_bytes(subject), Ed25519PrivateKey.from_private_bytes(issuer.seed)
     usage = x509.KeyUsage(
         digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
-        key_agreement=False, key_cert_sign=False, crl_sign=False, encipher_only=False, decipher_only=False,
+        key_agreement=False, key_cert_sign=is_authority, crl_sign=False, encipher_only=False, decipher_only=False,
     )  # fmt: skip
     roles = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     certificate = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(_name(subject))
+        .issuer_name(_name(issuer.public))
         .public_key(public)
         .serial_number(1)
         .not_valid_before(NOT_BEFORE)
         .not_valid_after(NOT_AFTER)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(roles, critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .sign(private, None)
     )
     return certificate.public_bytes(Encoding.DER)
+
+
+def _name(public: bytes) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, public.hex())])
 
 
 def certificate_key(der: bytes) -> bytes:
@@ -72,19 +99,24 @@ def check_certificates(genesis: Genesis) -> None:
             )
 
 
-def peer_server_context(key: PrivateKey, certificates: Iterable[bytes]) -> ssl.SSLContext:
-    """Accepts connections that prove the key of one of `certificates` (DER)."""
-    return _identified(_context(ssl.PROTOCOL_TLS_SERVER, certificates), key)
+def peer_server_context(
+    key: PrivateKey, certificates: Iterable[bytes], own: bytes | None = None
+) -> ssl.SSLContext:  # fmt: skip
+    """Accepts connections that prove the key of one of `certificates` (DER), or of one that is issued by one of them.
+    `own`: the certificate to show, if not a validator's."""
+    return _identified(_context(ssl.PROTOCOL_TLS_SERVER, certificates), key, own)
 
 
-def peer_client_context(key: PrivateKey, certificates: Iterable[bytes]) -> ssl.SSLContext:
-    """Dials servers that prove the key of one of `certificates` (DER); which one is checked after the handshake."""
-    return _identified(_context(ssl.PROTOCOL_TLS_CLIENT, certificates), key)
+def peer_client_context(
+    key: PrivateKey, certificates: Iterable[bytes], own: bytes | None = None
+) -> ssl.SSLContext:  # fmt: skip
+    """Dials servers that prove such a key; which one is checked after the handshake."""
+    return _identified(_context(ssl.PROTOCOL_TLS_CLIENT, certificates), key, own)
 
 
 def client_server_context(key: PrivateKey) -> ssl.SSLContext:
     """Accepts anybody's connection; proves the node's own key."""
-    return _identified(_bare(ssl.PROTOCOL_TLS_SERVER), key)
+    return _identified(_bare(ssl.PROTOCOL_TLS_SERVER), key, None)
 
 
 def client_context(certificate: bytes | None) -> ssl.SSLContext:
@@ -116,10 +148,10 @@ def _context(protocol: int, certificates: Iterable[bytes]) -> ssl.SSLContext:
     return context
 
 
-def _identified(context: ssl.SSLContext, key: PrivateKey) -> ssl.SSLContext:
+def _identified(context: ssl.SSLContext, key: PrivateKey, own: bytes | None) -> ssl.SSLContext:
     """Give `context` the key and its certificate. OpenSSL wants a file: one in memory, that no disk ever sees."""
     private = Ed25519PrivateKey.from_private_bytes(key.seed)
-    certificate = x509.load_der_x509_certificate(make_certificate(key))
+    certificate = x509.load_der_x509_certificate(own or make_certificate(key))
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate.public_bytes(
         Encoding.PEM
     )

@@ -1,58 +1,94 @@
-"""Connections to all the other validators: one each, dialled by the lower index, dialled again for ever.
+"""Connections to other nodes: all the validators, one each, and some that don't vote.
 
-A message to a validator that is not connected, or whose queue is full, is dropped: every protocol re-sends what
-matters, and nobody waits for a slow peer.
+Among validators the one of lower index dials, again and again. A node that doesn't vote dials whom its `seeker` says;
+it comes in through `guests`, which may turn it away.
+
+A message to a node that is not connected, or to a validator whose queue is full, is dropped: every protocol re-sends
+what matters, and nobody waits for a slow peer. A node that doesn't vote and doesn't read either is dropped itself.
 """
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from lockstep.base.errors import Refused
 from lockstep.base.keys import PrivateKey
+from lockstep.base.limits import FIRST_OBSERVER
 from lockstep.node.effects import Severity
 from lockstep.node.events import Event, PeerConnected, PeerLost, PeerSaid
 from lockstep.runtime.address import parse_address
 from lockstep.runtime.connection import Traffic
+from lockstep.runtime.dialling import Dialling
+from lockstep.runtime.guests import Admission, Guests
 from lockstep.runtime.listener import Listener
 from lockstep.runtime.peer_connection import Greeting, PeerConnection
-from lockstep.runtime.tls import peer_client_context, peer_server_context
+from lockstep.runtime.seeker import Seeker
+from lockstep.runtime.tls import (
+    make_observer_certificate,
+    observers_authority,
+    peer_client_context,
+    peer_server_context,
+)
 from lockstep.wire.genesis import Genesis
-from lockstep.wire.message import PeerMessage, encode_message
+from lockstep.wire.message import Hello, PeerMessage, encode_message
+from lockstep.wire.observer import ADDRESSES_MAX, Addresses, HelloObserver, Turned
 
-RETRY_SECONDS_MIN: Final = 0.05
-RETRY_SECONDS_MAX: Final = 0.25
-DIAL_SECONDS: Final = 3.0
+TELL_SECONDS: Final = 10.0
+"""How often nodes that don't vote are told of each other."""
+NOBODY: Final = Admission()
 
 
 class Transport:
-    """Sends messages to validators by index, and turns what they do into events."""
+    """Sends messages to peers by number, and turns what they do into events."""
 
     def __init__(
         self,
         genesis: Genesis,
-        index: int,
+        index: int | None,
         key: PrivateKey,
         listen: str,
         on_event: Callable[[Event], None],
         note: Callable[[Severity, str], None],
+        admission: Admission = NOBODY,
+        announce: str = "",
+        follow: Sequence[str] = (),
     ) -> None:
-        """Binds the listening address at once; raises `OSError`."""
-        certificates = tuple(v.certificate for v in genesis.validators)
-        self._greeting = Greeting(genesis.chain_id, index, certificates)
-        self._addresses = [parse_address(v.peer_address) for v in genesis.validators]
-        self._names = [v.name for v in genesis.validators]
+        """Binds the listening address at once; raises `OSError`. `index` None: this node doesn't vote; `announce` is
+        then where others may dial it, and `follow` whom it dials, all validators if empty."""
+        validators = genesis.validators
+        self._greeting = Greeting(
+            genesis.chain_id, index, tuple(v.public_key for v in validators), key.public, announce
+        )  # fmt: skip
+        self._validators = validators
         self._on_event = on_event
         self._note = note
-        self._dialling = peer_client_context(key, certificates)
-        accepting = peer_server_context(key, certificates)
+        trusted = [v.certificate for v in validators]
+        own = make_observer_certificate(key, genesis.chain_id) if index is None else None
+        if index is None or admission.observers_max:
+            trusted.append(observers_authority(genesis.chain_id))
+        accepting = peer_server_context(key, trusted, own)
         self._listener = Listener(*parse_address(listen), accepting, self._accepted, self._failed)
+        self._dialling = Dialling(peer_client_context(key, trusted, own), self._dialled)
+        self._guests = Guests(admission)
+        self._seeker = Seeker(announce) if index is None else None
+        self._give_places(follow)
         self._connections: dict[int, PeerConnection] = {}
         self._opening: dict[int, PeerConnection] = {}
-        self._tasks: list[asyncio.Task[None]] = []
-        self.traffic = {peer: Traffic() for peer in range(len(certificates)) if peer != index}
+        self._addresses: dict[int, str] = {}
+        """Where connected nodes that don't vote say that they can be dialled."""
+        self._telling: asyncio.TimerHandle | None = None
+        self.traffic = {peer: Traffic() for peer in range(len(validators)) if peer != index}
         """Over all connections, by validator."""
+        self.observer_traffic = Traffic()
+        """With nodes that don't vote, all together."""
+
+    def _give_places(self, follow: Sequence[str]) -> None:
+        if self._seeker is None:
+            return
+        known = {validator.peer_address: index for index, validator in enumerate(self._validators)}
+        for address in follow or known:
+            self._seeker.give(address, known.get(address))
 
     @property
     def port(self) -> int:
@@ -62,21 +98,29 @@ class Transport:
     @property
     def connected(self) -> list[int]:
         """Validators with a connection, ascending."""
-        return sorted(self._connections)
+        return sorted(peer for peer in self._connections if peer < FIRST_OBSERVER)
+
+    @property
+    def observers(self) -> int:
+        """How many nodes that don't vote are connected."""
+        return sum(1 for peer in self._connections if peer >= FIRST_OBSERVER)
 
     def start(self) -> None:
         """Begin to accept and to dial."""
         self._listener.start()
-        loop = asyncio.get_running_loop()
+        self._tell()
+        if self._seeker is not None:
+            self._dialling.keep_seeking(self._seeker)
+            return
         for peer in self.traffic:
-            if peer > self._greeting.index:
-                self._tasks.append(loop.create_task(self._keep_dialling(peer)))
+            if peer > (self._greeting.index or 0):
+                self._dialling.keep_dialling(self._validators[peer].peer_address, peer)
 
     async def close(self) -> None:
         """Close everything."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._telling is not None:
+            self._telling.cancel()
+        await self._dialling.close()
         await self._listener.close()
         for connection in [*self._connections.values(), *self._opening.values()]:
             connection.abort()
@@ -91,12 +135,12 @@ class Transport:
         """The same, for an encoded message."""
         connection = self._connections.get(peer)
         if connection is None:
-            self.traffic[peer].frames_dropped += 1
-        else:
-            connection.send(body)
+            self._traffic(peer).frames_dropped += 1
+        elif not connection.send(body) and peer >= FIRST_OBSERVER and not connection.is_closing:
+            self.drop(peer, "it does not read what it is sent")
 
     def broadcast(self, message: PeerMessage) -> None:
-        """Queue a message to everybody connected, encoded once."""
+        """Queue a message to every validator connected, encoded once."""
         body = encode_message(message)
         for peer in self.traffic:
             self.send_encoded(peer, body)
@@ -107,37 +151,74 @@ class Transport:
             connection.flush()
 
     def drop(self, peer: int, detail: str) -> None:
-        """Close the connection to a validator that did something wrong."""
-        self._note(Severity.WARNING, f"dropping {self._name(peer)}: {detail}")
+        """Close the connection to a node that did something wrong."""
         connection = self._connections.get(peer)
+        self._note(Severity.WARNING, f"dropping {self._name(peer)}: {detail}")
         if connection is not None:
+            self._bar(connection)
             connection.abort()
+
+    def _traffic(self, peer: int) -> Traffic:
+        return self.observer_traffic if peer >= FIRST_OBSERVER else self.traffic[peer]
+
+    def _bar(self, connection: PeerConnection) -> None:
+        if connection.validator is None and not connection.is_dialled:
+            self._guests.bar(connection.key, asyncio.get_running_loop().time())
 
     # -- what connections tell (PeerOwner) --------------------------------------------------------------
 
-    def identified(self, connection: PeerConnection) -> None:
-        """TLS has named the validator. It may have one connection that has not greeted yet."""
-        older = self._opening.pop(connection.peer, None)
+    def identified(self, connection: PeerConnection) -> int:
+        """TLS has named the other side. It may have one connection that has not greeted yet."""
+        if connection.validator is None:
+            if connection.is_dialled:
+                peer = self._guests.dialled(connection.key)
+            else:
+                peer = self._guests.admit(connection.key, asyncio.get_running_loop().time())
+        else:
+            peer = connection.validator
+        older = self._opening.pop(peer, None)
         if older is not None:
             older.abort()
-        self._opening[connection.peer] = connection
+        self._opening[peer] = connection
+        return peer
 
-    def established(self, connection: PeerConnection) -> None:
+    def elsewhere(self) -> bytes | None:
+        """Nodes that don't vote, and can be dialled."""
+        known = list(dict.fromkeys(self._addresses.values()))
+        return encode_message(Addresses(tuple(random.sample(known, min(len(known), ADDRESSES_MAX))))) if known else None
+
+    def established(self, connection: PeerConnection, hello: Hello | HelloObserver) -> None:
         """A greeted peer. A newer connection replaces an older one, whose death was not noticed."""
         peer = connection.peer
         del self._opening[peer]
-        connection.traffic = self.traffic[peer]
+        connection.traffic = self._traffic(peer)
         older = self._connections.pop(peer, None)
         if older is not None:
             older.abort()
             self._on_event(PeerLost(peer))
         self._connections[peer] = connection
+        if isinstance(hello, HelloObserver):
+            elsewhere = self.elsewhere()
+            if elsewhere is not None:
+                connection.send(elsewhere)
+                connection.flush()
+            if hello.address:
+                self._addresses[peer] = hello.address
         self._note(Severity.INFO, f"connected to {self._name(peer)}")
         self._on_event(PeerConnected(peer))
 
     def said(self, connection: PeerConnection, message: PeerMessage) -> None:
-        """A message from a greeted peer."""
-        self._on_event(PeerSaid(connection.peer, message))
+        """A message from a greeted peer, or addresses from one that turns this node away."""
+        if isinstance(message, Addresses):
+            if self._seeker is not None:
+                self._seeker.heard(message.addresses)
+        else:
+            self._on_event(PeerSaid(connection.peer, message))
+
+    def turned(self, connection: PeerConnection, message: Turned) -> None:
+        """The other side doesn't want this connection."""
+        name = "a node" if connection.peer < 0 else self._name(connection.peer)
+        self._note(Severity.INFO, f"{name} turned this node away: {message.reason}: {message.detail}")
 
     def lost(self, connection: PeerConnection, refused: Refused | None) -> None:
         """A connection is gone, greeted or not."""
@@ -147,40 +228,39 @@ class Transport:
         if refused is not None:
             who = self._name(peer) if peer >= 0 else "a stranger"
             self._note(Severity.WARNING, f"connection with {who} refused: {refused}")
+            if peer >= FIRST_OBSERVER:
+                self._bar(connection)
         if peer >= 0 and self._connections.get(peer) is connection:
             del self._connections[peer]
             self._note(Severity.INFO, f"lost {self._name(peer)}")
             self._on_event(PeerLost(peer))
+        if peer >= FIRST_OBSERVER:
+            self._guests.left(peer)
+            self._addresses.pop(peer, None)
 
     def _failed(self, error: str) -> None:
         self._note(Severity.WARNING, f"a connection to the peer port failed before it said who it is: {error}")
 
-    # -- dialling -------------------------------------------------------------------------------------
+    # -- connections ------------------------------------------------------------------------------------
 
     def _accepted(self) -> PeerConnection:
         return PeerConnection(self, self._greeting, None)
 
-    async def _keep_dialling(self, peer: int) -> None:
-        """Dial, wait until the connection is gone, dial again. The delay grows only while dialling fails."""
-        delay = RETRY_SECONDS_MIN
-        while True:
-            was_connected = await self._dial(peer)
-            delay = RETRY_SECONDS_MIN if was_connected else min(RETRY_SECONDS_MAX, 2 * delay)
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # nodes restarted together don't dial in step
+    def _dialled(self, expected: int | None) -> PeerConnection:
+        return PeerConnection(self, self._greeting, expected, is_dialled=True)
 
-    async def _dial(self, peer: int) -> bool:
-        """One attempt, until its connection is gone. Whether there was one, with greetings."""
-        host, port = self._addresses[peer]
-        connection = PeerConnection(self, self._greeting, peer)
-        try:
-            async with asyncio.timeout(DIAL_SECONDS):
-                await asyncio.get_running_loop().create_connection(
-                    lambda: connection, host, port, ssl=self._dialling, server_hostname=host
-                )
-        except OSError:  # refused, unreachable, timed out, or its TLS was not right
-            return False
-        await connection.gone.wait()
-        return connection.is_established
+    def _tell(self) -> None:
+        """Tell nodes that don't vote of each other."""
+        elsewhere = self.elsewhere()
+        if elsewhere is not None:
+            for peer, connection in self._connections.items():
+                if peer >= FIRST_OBSERVER:
+                    connection.send(elsewhere)
+            self.flush()
+        self._telling = asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell)
 
     def _name(self, peer: int) -> str:
-        return f"validator {peer} ({self._names[peer]})"
+        if peer < FIRST_OBSERVER:
+            return f"validator {peer} ({self._validators[peer].name})"
+        connection = self._connections.get(peer) or self._opening.get(peer)
+        return f"observer {connection.key[:4].hex()}" if connection is not None else f"observer {peer}"
