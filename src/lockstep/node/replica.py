@@ -23,7 +23,7 @@ from lockstep.node.builder import Builder
 from lockstep.node.checks import check_bundles
 from lockstep.node.clients import Clients
 from lockstep.node.context import Context
-from lockstep.node.effects import Checkpoint, Effect, Reply, Severity
+from lockstep.node.effects import Effect, Reply, Severity
 from lockstep.node.events import (
     ChunksStored,
     ClientAsked,
@@ -47,22 +47,17 @@ from lockstep.node.proofs import Proofs
 from lockstep.node.record import StoredBlock
 from lockstep.node.recovery import Recovery, Restored
 from lockstep.node.rejoin import MUTED, Rejoin
+from lockstep.node.service import Service
 from lockstep.node.serving import Serving
-from lockstep.node.status import Totals, status
 from lockstep.node.synchronizer import Synchronizer
 from lockstep.node.tree import Entry, Tree
 from lockstep.wire.block import Header
 from lockstep.wire.bundle import Bundle
-from lockstep.wire.client import AskAccount, AskFate, AskStatus, PriceReport, Submit, SubmitReply, Subscribe
-from lockstep.wire.codec import encode
+from lockstep.wire.client import PriceReport, Submit, SubmitReply
 from lockstep.wire.evidence import Evidence
 from lockstep.wire.genesis import Genesis
-from lockstep.wire.light import AskGenesis, AskLight, AskOutcome, AskState
 from lockstep.wire.message import BundleBody
 from lockstep.wire.validators import validator_set
-
-CHECKPOINT_COMMANDS = 2_000_000
-"""A checkpoint is also due after this many commands, to bound how long a restart takes to execute them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +77,6 @@ class Replica:
         tree = Tree(restored.header, restored.directory)
         tree.root_observed_ms = dict(restored.observed_ms)
         self._ctx = ctx = Context(genesis, validators, identity.index, identity.key, tree, now_us=now_us)
-        self._totals = Totals()
-        self._totals.last_final_us = now_us
-        self._totals.state_root = restored.state_root
         self._bodies = Bodies(ctx)
         self._peers = Peers(ctx)
         self._serving = Serving(ctx)
@@ -93,12 +85,15 @@ class Replica:
         self._proofs = Proofs(ctx)
         self._pipeline = Pipeline(ctx, self._on_executed, self._on_final)
         self._builder = Builder(ctx, self._feed.latest, self._pending_evidence, self._want_parent, self._built)
-        self._since_checkpoint = [0, 0]  # blocks, commands
         recovery = Recovery(ctx, self._bodies, self._pipeline)
         recovery.read(restored.records)
         is_fresh = restored.header.height == 0 and not (recovery.votes or recovery.certificates)
         self._sync = Synchronizer(ctx, self._pipeline, self._bodies.forget, self._fell_behind, is_fresh)
         self._sync.is_rebuilt = restored.is_rebuilt and not recovery.votes
+        self._service = Service(
+            ctx, restored.state_root, self._clients, self._proofs, self._serving, self._peers, self._pipeline,
+            self._sync,
+        )  # fmt: skip
         self._rejoin = Rejoin(validators, identity.index, restored.is_rebuilt and not recovery.votes)
         config = SimplexConfig(
             delta_ms=genesis.parameters.delta_ms, mute_through_view=MUTED if self._rejoin.is_muted else 0
@@ -263,59 +258,24 @@ class Replica:
         self._ordering.drive(engine_.BlockExecuted(entry.header, execution.state_root, execution.event_root))
 
     def _on_final(self, entry: Entry, fates: list[BundleFate]) -> None:
-        execution, stored = entry.execution, entry.stored
-        assert execution is not None and stored is not None
-        totals = self._totals
-        totals.blocks += 1
-        totals.commands += entry.header.commands
-        totals.fills += execution.fills
-        totals.last_final_us = self._ctx.now_us
-        totals.state_root, totals.execution = execution.state_root, execution
-        self._clients.block_final(entry, fates)
-        self._serving.final(stored)
+        stored = entry.stored
+        assert stored is not None
+        self._service.final(entry, fates)
         self._bodies.forget(entry.header.digest)
         for digest, *_ in fates:
             self._bodies.settle(digest)
         self._ordering.settle_evidence(stored.block)
-        self._proofs.final(entry.header, self._pipeline.last_certificate)
-        self._checkpoint(entry)
         self._ordering.examine_all()
-
-    def _checkpoint(self, entry: Entry) -> None:
-        """Due every so many blocks or commands, at a block that has a certificate of its own."""
-        since = self._since_checkpoint
-        since[0] += 1
-        since[1] += entry.header.commands
-        certificate = self._pipeline.last_certificate
-        if self._sync.is_fetching or certificate is None or certificate.block != entry.header.digest:
-            return
-        if since[0] >= self._ctx.genesis.parameters.checkpoint_interval_blocks or since[1] >= CHECKPOINT_COMMANDS:
-            self._since_checkpoint = [0, 0]
-            self._ctx.out.append(Checkpoint(entry.header.height, entry.header.encode(), encode(certificate)))
 
     # -- clients --------------------------------------------------------------------------------------
 
     def _client_asked(self, event: ClientAsked) -> None:
-        client, request = event.client, event.request
-        match request:
-            case Submit():
-                self._clients.submit(client, request.raw)
-            case AskFate():
-                self._clients.ask_fate(client, request.digest)
-            case AskAccount():
-                self._clients.ask_account(client, request.account)
-            case Subscribe():
-                self._clients.subscribe(client, request)
-            case AskLight() | AskState() | AskOutcome() | AskGenesis():
-                self._proofs.ask(client, request)
-            case AskStatus():
-                view, evidence = self._ordering.engine.view, len(self._ordering.evidence)
-                reply = status(
-                    self._ctx, view, self._pipeline, self._totals, self._peers, evidence, self._sync.progress()
-                )
-                self._ctx.out.append(Reply(client, reply))
-            case PriceReport():
-                try:
-                    self._feed.report(request)
-                except Refused as refused:
-                    self._ctx.out.append(Reply(client, SubmitReply(bytes(32), refused.reason.value, refused.detail)))
+        request = event.request
+        if not isinstance(request, PriceReport):
+            view, evidence = self._ordering.engine.view, len(self._ordering.evidence)
+            self._service.asked(event.client, request, view, evidence)
+            return
+        try:
+            self._feed.report(request)
+        except Refused as refused:
+            self._ctx.out.append(Reply(event.client, SubmitReply(bytes(32), refused.reason.value, refused.detail)))

@@ -1,0 +1,94 @@
+"""What every node does for those outside, whether it votes or not: totals, answers to clients, checkpoints.
+
+Upon a final block: count it, tell clients, keep it for peers, answer those who wait for a proof, now and then
+  checkpoint.
+Upon a client's question: answer it from what is final here.
+"""
+
+from typing import Final
+
+from lockstep.node.clients import Clients
+from lockstep.node.context import Context
+from lockstep.node.effects import Checkpoint, Reply
+from lockstep.node.peers import Peers
+from lockstep.node.pipeline import BundleFate, Pipeline
+from lockstep.node.proofs import Proofs
+from lockstep.node.serving import Serving
+from lockstep.node.status import Totals, status
+from lockstep.node.synchronizer import Synchronizer
+from lockstep.node.tree import Entry
+from lockstep.wire.client import AskAccount, AskFate, AskStatus, ClientRequest, Submit, Subscribe
+from lockstep.wire.codec import encode
+from lockstep.wire.light import AskGenesis, AskLight, AskOutcome, AskState
+
+CHECKPOINT_COMMANDS: Final = 2_000_000
+"""A checkpoint is also due after this many commands, to bound how long a restart takes to execute them again."""
+
+
+class Service:
+    """Everything that final blocks set in motion here."""
+
+    def __init__(
+        self, ctx: Context, state_root: bytes, clients: Clients, proofs: Proofs, serving: Serving, peers: Peers,
+        pipeline: Pipeline, sync: Synchronizer,
+    ) -> None:  # fmt: skip
+        """`state_root`: of the state that the node begins with."""
+        self._ctx = ctx
+        self._clients = clients
+        self._proofs = proofs
+        self._serving = serving
+        self._peers = peers
+        self._pipeline = pipeline
+        self._sync = sync
+        self._totals = Totals()
+        self._totals.last_final_us = ctx.now_us
+        self._totals.state_root = state_root
+        self._since_checkpoint = [0, 0]  # blocks, commands
+
+    def final(self, entry: Entry, fates: list[BundleFate]) -> None:
+        """A block is final."""
+        execution, stored = entry.execution, entry.stored
+        assert execution is not None and stored is not None
+        totals = self._totals
+        totals.blocks += 1
+        totals.commands += entry.header.commands
+        totals.fills += execution.fills
+        totals.last_final_us = self._ctx.now_us
+        totals.state_root, totals.execution = execution.state_root, execution
+        self._clients.block_final(entry, fates)
+        self._serving.final(stored)
+        self._proofs.final(entry.header, self._pipeline.last_certificate)
+        self._checkpoint(entry)
+
+    def _checkpoint(self, entry: Entry) -> None:
+        """Due every so many blocks or commands, at a block that has a certificate of its own."""
+        since = self._since_checkpoint
+        since[0] += 1
+        since[1] += entry.header.commands
+        certificate = self._pipeline.last_certificate
+        if self._sync.is_fetching or certificate is None or certificate.block != entry.header.digest:
+            return
+        if since[0] >= self._ctx.genesis.parameters.checkpoint_interval_blocks or since[1] >= CHECKPOINT_COMMANDS:
+            self._since_checkpoint = [0, 0]
+            self._ctx.out.append(Checkpoint(entry.header.height, entry.header.encode(), encode(certificate)))
+
+    def asked(self, client: int, request: ClientRequest, view: int, evidence: int) -> None:
+        """A client asks. `view` and `evidence` are for the status answer."""
+        match request:
+            case Submit():
+                self._clients.submit(client, request.raw)
+            case AskFate():
+                self._clients.ask_fate(client, request.digest)
+            case AskAccount():
+                self._clients.ask_account(client, request.account)
+            case Subscribe():
+                self._clients.subscribe(client, request)
+            case AskLight() | AskState() | AskOutcome() | AskGenesis():
+                self._proofs.ask(client, request)
+            case AskStatus():
+                reply = status(
+                    self._ctx, view, self._pipeline, self._totals, self._peers, evidence, self._sync.progress()
+                )
+                self._ctx.out.append(Reply(client, reply))
+            case _:
+                raise TypeError(f"{type(request).__name__} is not answered here")
