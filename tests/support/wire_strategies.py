@@ -3,11 +3,12 @@
 from hypothesis import strategies as st
 
 from lockstep.base.limits import BLOCK_BUNDLES_MAX, BLOCK_COMMANDS_MAX, INSTRUMENTS_MAX, PRICE_TICKS_MAX, VALIDATORS_MAX
-from lockstep.wire import client, gossip, light, message, observer
+from lockstep.wire import client, gossip, light, message, observer, stream
 from lockstep.wire.block import HEADER_BYTES, Header, Payload
 from lockstep.wire.certificate import Finalization, Notarization, Nullification
 from lockstep.wire.vote import Finalize, Notarize, Nullify
 
+U16 = st.integers(0, (1 << 16) - 1)
 U63 = st.integers(0, (1 << 63) - 1)
 I64 = st.integers(-(1 << 63), (1 << 63) - 1)
 DIGEST = st.binary(min_size=32, max_size=32)
@@ -43,7 +44,7 @@ MESSAGE = st.one_of(
     VOTE,
     CERTIFICATE,
     st.builds(message.Hello, U63, DIGEST, U63),
-    st.builds(message.BundleBody, BLOB),
+    st.builds(message.BundleBody, BLOB, st.none() | st.tuples(U63, U63, U63)),
     st.builds(message.Proposal, RAW_HEADER, BLOB, SIGNATURE),
     st.builds(message.FetchCertificates, U63, U63),
     st.builds(message.Certificates, st.lists(CERTIFICATE, max_size=4).map(tuple)),
@@ -77,6 +78,24 @@ MESSAGE = st.one_of(
     st.builds(gossip.Prune, TREE),
 )
 
+POINT = st.builds(stream.Point, U63, U63, U63)
+CLOCK = st.lists(POINT, max_size=4).map(stream.clock_of)
+U32 = st.integers(0, (1 << 32) - 1)
+WHOLE = st.builds(lambda first, count: (first, first + count, b"", bytes(64 * count)), U16, st.integers(0, 3))
+PICKED = st.builds(lambda first, count: (first, first + 9, bytes(4 * count), bytes(64 * count)), U16, st.integers(0, 3))
+BLOCK_EVENTS = st.builds(
+    lambda header, root, whole, rows, bundles, clock, settled, final: stream.BlockEvents(
+        header, root, rows[0], rows[1], rows[1], whole, rows[2], rows[3], bytes(52 * bundles), clock, settled, final
+    ),
+    RAW_HEADER, DIGEST, st.just(True), WHOLE, st.integers(0, 3), CLOCK, st.booleans(), st.none() | FINALIZATION,
+) | st.builds(
+    lambda header, root, rows, clock: stream.BlockEvents(
+        header, root, rows[0], rows[1], rows[1], False, rows[2], rows[3], b"", clock, True, None
+    ),
+    RAW_HEADER, DIGEST, PICKED, CLOCK,
+)  # fmt: skip
+LOCAL_EVENT = st.builds(stream.LocalEvent, U63, U63, U63, CLOCK, DIGEST, U63, U63, TEXT)
+
 PRICES = st.lists(st.integers(0, PRICE_TICKS_MAX - 1), max_size=min(8, INSTRUMENTS_MAX)).map(tuple)
 REQUEST = st.one_of(
     st.builds(client.Submit, BLOB),
@@ -89,7 +108,12 @@ REQUEST = st.one_of(
     st.builds(light.AskState, U63, st.sampled_from(light.Query), U63, U63),
     st.builds(light.AskOutcome, U63, DIGEST),
     st.builds(light.AskGenesis, U63),
-)
+    st.builds(
+        stream.AskEvents, U63, U63, U63, U63, U63, st.lists(U32, max_size=4).map(tuple),
+        st.integers(0, stream.WAIT_MS_MAX),
+    ),
+    st.builds(stream.After, U63, U63, CLOCK, BLOB),
+)  # fmt: skip
 INSTRUMENT = st.builds(client.InstrumentSummary, TEXT, I64, I64, I64, st.booleans(), I64, I64)
 PEER = st.builds(client.PeerStatus, I64, st.booleans(), I64, I64, I64)
 SYNC_PEER = st.builds(client.SyncPeer, I64, I64, I64, I64, I64, I64, TEXT)
@@ -113,7 +137,12 @@ REPLY = st.one_of(
     ),
     st.builds(light.OutcomeReply, U63, TEXT, RAW_HEADER, MAYBE_FINALIZATION, BLOB, PIECES, PIECES),
     st.builds(light.GenesisReply, U63, BLOB),
-    st.builds(client.SubmitReply, DIGEST, TEXT, TEXT),
+    st.builds(
+        stream.EventBatch, U63, TEXT, U63, U63, U63, U63, U63, U63, TEXT,
+        st.lists(BLOCK_EVENTS, max_size=2).map(tuple), st.lists(LOCAL_EVENT, max_size=3).map(tuple),
+    ),
+    st.builds(stream.Behind, U63, U63, CLOCK),
+    st.builds(client.SubmitReply, DIGEST, TEXT, TEXT, U63, U63, U63),
     st.builds(client.Fate, DIGEST, TEXT, I64, I64, TEXT, BLOB),
     st.builds(client.AccountReply, I64, st.booleans(), I64, I64),
     st.builds(client.BlockFinal, I64, I64, I64, DIGEST, DIGEST, DIGEST, I64, I64, I64),

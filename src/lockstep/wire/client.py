@@ -25,6 +25,14 @@ from lockstep.wire.light import (
     check_light_answer,
     check_light_request,
 )
+from lockstep.wire.stream import (
+    After,
+    AskEvents,
+    StreamAnswer,
+    StreamRequest,
+    check_stream_answer,
+    check_stream_request,
+)
 
 _FEED_DOMAIN: Final = b"lockstep/price-report/1"
 
@@ -71,11 +79,15 @@ class PriceReport(msgspec.Struct, frozen=True, array_like=True, tag=6, forbid_un
 
 
 class SubmitReply(msgspec.Struct, frozen=True, array_like=True, tag=11, forbid_unknown_fields=True):
-    """Whether the bundle was taken into the pool (`reason` empty), or why not."""
+    """Whether the bundle was taken into the pool (`reason` empty), or why not. For one that was taken: where the node
+    says so among the other things that it says (`wire.stream`)."""
 
     digest: bytes
     reason: str
     detail: str
+    epoch: int = 0
+    sequence: int = 0
+    height: int = 0
 
 
 class Fate(msgspec.Struct, frozen=True, array_like=True, tag=12, forbid_unknown_fields=True):
@@ -198,9 +210,9 @@ class Goodbye(msgspec.Struct, frozen=True, array_like=True, tag=16, forbid_unkno
     detail: str
 
 
-StructuredRequest = AskFate | AskAccount | AskStatus | Subscribe | PriceReport | LightRequest
+StructuredRequest = AskFate | AskAccount | AskStatus | Subscribe | PriceReport | LightRequest | StreamRequest
 ClientRequest = Submit | StructuredRequest
-ClientReply = SubmitReply | Fate | AccountReply | StatusReply | BlockFinal | Goodbye | LightAnswer
+ClientReply = SubmitReply | Fate | AccountReply | StatusReply | BlockFinal | Goodbye | LightAnswer | StreamAnswer
 
 _request_decoder = msgspec.msgpack.Decoder(StructuredRequest)
 _reply_decoder = msgspec.msgpack.Decoder(ClientReply)
@@ -234,6 +246,8 @@ def decode_request(raw: bytes) -> ClientRequest:
                 raise Refused(Reason.MALFORMED, "a price is out of range, or there are too many")
         case AskLight() | AskState() | AskOutcome() | AskGenesis():
             check_light_request(request)
+        case AskEvents() | After():
+            check_stream_request(request)
         case _:
             pass
     return request
@@ -244,6 +258,8 @@ def decode_reply(raw: bytes) -> ClientReply:
     reply: ClientReply = decode_canonical(_reply_decoder, raw, "reply")
     if isinstance(reply, LightAnswer):
         check_light_answer(reply)
+    elif isinstance(reply, StreamAnswer):
+        check_stream_answer(reply)
     return reply
 
 

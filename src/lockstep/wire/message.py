@@ -4,6 +4,7 @@ Votes and certificates travel as they are. Everything else is below. Sizes are c
 reaches any state machine; what it *means* is checked by the machine that takes it.
 """
 
+import struct
 from typing import Final
 
 import msgspec
@@ -22,6 +23,8 @@ from lockstep.wire.observer import Addresses, HelloObserver, ObserverMessage, Tu
 from lockstep.wire.vote import Finalize, Notarize, Nullify
 
 PROTOCOL_VERSION: Final = 1
+STAMPED_BUNDLE: Final = b"\x01"
+_STAMP: Final = struct.Struct("<QQQ")
 CERTIFICATES_PER_MESSAGE_MAX: Final = 64
 BUNDLES_PER_FETCH_MAX: Final = 256
 BLOCKS_PER_CHAIN_MAX: Final = 64
@@ -45,9 +48,13 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=20, forbid_unknown
 
 
 class BundleBody(msgspec.Struct, frozen=True):
-    """A bundle, spread by the node that took it from a client. On the wire: a zero byte, then the bundle."""
+    """A bundle, spread by the node that took it from a client. On the wire: a zero byte, then the bundle; or, when the
+    node tells where it said that it took it (`wire.stream`), a one, then epoch, sequence and height, u64 each, then the
+    bundle."""
 
     raw: bytes
+    stamp: tuple[int, int, int] | None = None
+    """(epoch, sequence, height)."""
 
 
 class Proposal(msgspec.Struct, frozen=True, array_like=True, tag=22, forbid_unknown_fields=True):
@@ -187,8 +194,20 @@ _decoder = msgspec.msgpack.Decoder(Structured)
 def encode_message(message: PeerMessage) -> bytes:
     """The body of the frame that carries `message`."""
     if isinstance(message, BundleBody):
-        return RAW_BUNDLE + message.raw
+        if message.stamp is None:
+            return RAW_BUNDLE + message.raw
+        return STAMPED_BUNDLE + _STAMP.pack(*message.stamp) + message.raw
     return encode(message)
+
+
+def _stamped(raw: bytes) -> BundleBody:
+    begin = len(STAMPED_BUNDLE) + _STAMP.size
+    if not begin <= len(raw) <= begin + BUNDLE_BYTES_MAX:
+        raise Refused(Reason.OVERSIZE, f"a stamped bundle has {begin} to {begin + BUNDLE_BYTES_MAX} bytes")
+    epoch, sequence, height = _STAMP.unpack_from(raw, len(STAMPED_BUNDLE))
+    for value, what in ((epoch, "epoch"), (sequence, "sequence"), (height, "height")):
+        check_unsigned(value, what)
+    return BundleBody(raw[begin:], (epoch, sequence, height))
 
 
 def decode_message(raw: bytes) -> PeerMessage:
@@ -197,6 +216,8 @@ def decode_message(raw: bytes) -> PeerMessage:
         if len(raw) > 1 + BUNDLE_BYTES_MAX:
             raise Refused(Reason.OVERSIZE, f"a bundle has at most {BUNDLE_BYTES_MAX} bytes")
         return BundleBody(raw[1:])
+    if raw[:1] == STAMPED_BUNDLE:
+        return _stamped(raw)
     if len(raw) > FRAME_BYTES_MAX:
         raise Refused(Reason.OVERSIZE, f"a message has at most {FRAME_BYTES_MAX} bytes")
     message: Structured = decode_canonical(_decoder, raw, "message")
