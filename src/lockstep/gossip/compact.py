@@ -69,8 +69,24 @@ class CompactBlocks:
             self._blocks.popitem(last=False)
         return [self._fetch(waiting, now_us)]
 
+    def awaits(self, key: bytes) -> bool:
+        """Whether some block lacks the bundle of this digest."""
+        return any(key in waiting.bodies and waiting.bodies[key] is None for waiting in self._blocks.values())
+
+    def forget(self, block: bytes) -> None:
+        """It is of no interest any more."""
+        self._blocks.pop(block, None)
+
+    def peer_lost(self, peer: int) -> None:
+        """Nobody there can be asked any more."""
+        for waiting in self._blocks.values():
+            if peer in waiting.peers and len(waiting.peers) > 1:
+                waiting.peers.remove(peer)
+
     def bundle(self, raw: bytes) -> list[Effect]:
         """A bundle came, fetched or spread; what no block waits for is not kept here."""
+        if not self._blocks:
+            return []
         key = digest(raw)
         effects: list[Effect] = []
         for block, waiting in list(self._blocks.items()):

@@ -34,9 +34,13 @@ class _Client:
 class Clients:
     """Connected clients, and who submitted what."""
 
-    def __init__(self, ctx: Context, added: Callable[[Bundle], None]) -> None:
+    def __init__(
+        self, ctx: Context, added: Callable[[Bundle], None], spread: Callable[[Bundle], None]
+    ) -> None:  # fmt: skip
+        """`added` is told of bundles that are in the pool now; `spread` sends a client's bundle to the others."""
         self._ctx = ctx
         self._added = added
+        self._spread = spread
         self._clients: dict[int, _Client] = {}
         self._origins: dict[bytes, int] = {}
         """Digest of a bundle that was handed in here and has no fate yet → by which client. No larger than the pool."""
@@ -65,7 +69,7 @@ class Clients:
             self._reply(client, SubmitReply(digest, refused.reason.value, refused.detail))
             return
         self._origins[digest] = client
-        self._ctx.broadcast(BundleBody(raw))
+        self._spread(bundle)
         self._reply(client, SubmitReply(digest, "", ""))
 
     def spread_again(self, peer: int) -> None:

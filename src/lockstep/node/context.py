@@ -1,6 +1,7 @@
 """What the parts of a replica share: who it is, what it knows, and the effects of the step in progress."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from lockstep.base.keys import PrivateKey
 from lockstep.node.effects import Broadcast, Effect, Halt, Note, Send, Severity
@@ -11,6 +12,8 @@ from lockstep.wire.genesis import Genesis
 from lockstep.wire.message import PeerMessage
 from lockstep.wire.validators import ValidatorSet
 
+NOT_A_VALIDATOR: Final = -1
+
 
 @dataclass(slots=True)
 class Context:
@@ -19,14 +22,17 @@ class Context:
     genesis: Genesis
     validators: ValidatorSet
     index: int
+    """Of this validator; `NOT_A_VALIDATOR` for a node that doesn't vote."""
     key: PrivateKey
     tree: Tree
+    name: str = ""
+    """For people."""
     pool: Pool = field(default_factory=Pool)
     fates: Fates = field(default_factory=Fates)
     now_us: int = 0
     halted: str = ""
     connected: dict[int, None] = field(default_factory=dict)
-    """Validators that a connection is up to, in the order in which they came (a set without set order)."""
+    """Peers that a connection is up to, and that may be asked, in the order in which they came (no set has an order)."""
     out: list[Effect] = field(default_factory=list)
 
     @property

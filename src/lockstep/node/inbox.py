@@ -46,9 +46,10 @@ class Inbox:
     def __init__(
         self, ctx: Context, ordering: Ordering, bodies: Bodies, peers: Peers, feed: Feed, serving: Serving,
         sync: Synchronizer, clients: Clients, bundle_added: Callable[[Bundle], None],
-        heard: Callable[[int, int], None],
+        heard: Callable[[int, int], None], spread: Callable[[Bundle, int], None],
     ) -> None:  # fmt: skip
-        """`bundle_added` is told of bundles that are here; `heard`, of the view that a peer claims in a ping."""
+        """`bundle_added` is told of bundles that are here; `heard`, of the view that a peer claims in a ping; `spread`,
+        of bundles that a peer took from its clients."""
         self._ctx = ctx
         self._ordering = ordering
         self._bodies = bodies
@@ -59,6 +60,7 @@ class Inbox:
         self._clients = clients
         self._bundle_added = bundle_added
         self._heard = heard
+        self._spread = spread
 
     def take(self, peer: int, message: PeerMessage) -> None:
         """A decoded message from an authenticated validator."""
@@ -74,7 +76,9 @@ class Inbox:
         drive = self._ordering.drive
         match message:
             case BundleBody():
-                self._bundle_arrived(Bundle(message.raw))
+                bundle = Bundle(message.raw)
+                if self._bundle_arrived(bundle):
+                    self._spread(bundle, peer)
             case Notarize() | Nullify() | Finalize():
                 drive(engine_.VoteArrived(peer, message))
             case Notarization() | Nullification() | Finalization():
@@ -150,8 +154,9 @@ class Inbox:
         rivals = [e for e in tree.entries() if e.header.view == header.view and e.header.digest != header.digest]
         return len(rivals) < 2
 
-    def _bundle_arrived(self, bundle: Bundle) -> None:
-        """From a peer. Races make `duplicate`, `replayed`, `expired` and `busy` normal; a bad signature is a lie."""
+    def _bundle_arrived(self, bundle: Bundle) -> bool:
+        """From a peer; whether it is new in the pool. Races make `duplicate`, `replayed`, `expired` and `busy` normal;
+        a bad signature is a lie."""
         awaited = self._bodies.is_awaited(bundle.digest)
         try:
             self._clients.take(bundle)
@@ -162,3 +167,5 @@ class Inbox:
                 reached("replica: a refused bundle that a block orders is kept")
                 self._bodies.keep(bundle)
                 self._bundle_added(bundle)
+            return False
+        return True

@@ -1,9 +1,10 @@
-"""What this node knows of the other validators: connected or not, round trips, and their claims (for display and as
+"""What this node knows of its peers: connected or not, round trips, and their claims (for display and as
 hints for re-sending only)."""
 
 from dataclasses import dataclass
 from typing import Final
 
+from lockstep.base.limits import FIRST_OBSERVER
 from lockstep.node.context import Context
 from lockstep.wire.client import PeerStatus
 from lockstep.wire.message import Ping, Pong
@@ -19,7 +20,7 @@ class _Peer:
 
 
 class Peers:
-    """Validators other than this one, by index."""
+    """Validators other than this one, by index, and others that are connected."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
@@ -29,11 +30,14 @@ class Peers:
     def connected(self, peer: int) -> None:
         """A connection is up."""
         self._ctx.connected[peer] = None
+        self._peers.setdefault(peer, _Peer())
         self._ping_due_us = 0
 
     def lost(self, peer: int) -> None:
         """No connection is left."""
         self._ctx.connected.pop(peer, None)
+        if peer >= FIRST_OBSERVER:
+            self._peers.pop(peer, None)
 
     def ping(self, peer: int, message: Ping) -> None:
         """It asks, and claims where it is."""

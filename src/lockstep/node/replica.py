@@ -18,6 +18,7 @@ from lockstep.base.keys import PrivateKey
 from lockstep.consensus import interface as engine_
 from lockstep.consensus.config import SimplexConfig
 from lockstep.consensus.simplex import Simplex
+from lockstep.node.answers import votes
 from lockstep.node.bodies import Bodies
 from lockstep.node.builder import Builder
 from lockstep.node.checks import check_bundles
@@ -39,6 +40,7 @@ from lockstep.node.events import (
     Tick,
 )
 from lockstep.node.feed import Feed
+from lockstep.node.guests import Guests
 from lockstep.node.inbox import Inbox
 from lockstep.node.ordering import Ordering
 from lockstep.node.peers import Peers
@@ -81,7 +83,8 @@ class Replica:
         self._peers = Peers(ctx)
         self._serving = Serving(ctx)
         self._feed = Feed(ctx, identity.feed_key)
-        self._clients = Clients(ctx, self._bundle_added)
+        self._clients = Clients(ctx, self._bundle_added, self._spread)
+        self._guests = Guests(ctx, self._serving, self._hand_in)
         self._proofs = Proofs(ctx)
         self._pipeline = Pipeline(ctx, self._on_executed, self._on_final)
         self._builder = Builder(ctx, self._feed.latest, self._pending_evidence, self._want_parent, self._built)
@@ -106,7 +109,7 @@ class Replica:
         )
         self._inbox = Inbox(
             ctx, self._ordering, self._bodies, self._peers, self._feed, self._serving, self._sync, self._clients,
-            self._bundle_added, self._may_rejoin,
+            self._bundle_added, self._may_rejoin, self._guests.spreader.bundle,
         )  # fmt: skip
         self._ordering.evidence.update(((e.signer, e.view), e) for e in recovery.evidence)
 
@@ -125,6 +128,9 @@ class Replica:
         ctx = self._ctx
         ctx.now_us = max(ctx.now_us, now_us)
         match event:
+            case PeerSaid() | PeerConnected() | PeerLost() if not votes(event.peer):
+                self._guest(event)
+                return self._take_effects()
             case PeerSaid():
                 self._inbox.take(event.peer, event.message)
                 if isinstance(event.message, BundleBody):  # nearly all events: they can only let a block be built
@@ -164,7 +170,8 @@ class Replica:
             return None
         earliest = self._peers.deadline()
         for due in (
-            self._ordering.engine.deadline(), self._builder.deadline(), self._bodies.deadline(), self._sync.deadline()
+            self._ordering.engine.deadline(), self._builder.deadline(), self._bodies.deadline(), self._sync.deadline(),
+            self._guests.spreader.deadline(),
         ):  # fmt: skip
             if due is not None and due < earliest:
                 earliest = due
@@ -209,6 +216,29 @@ class Replica:
         self._bodies.tick()
         self._peers.tick(view)
         self._sync.tick()
+        self._guests.spreader.tick()
+
+    # -- nodes that don't vote ------------------------------------------------------------------------
+
+    def _guest(self, event: PeerSaid | PeerConnected | PeerLost) -> None:
+        match event:
+            case PeerSaid():
+                self._guests.said(event.peer, event.message)
+                self._builder.attempt()
+            case PeerConnected():
+                self._guests.connected(event.peer)
+            case PeerLost():
+                self._guests.lost(event.peer)
+
+    def _hand_in(self, bundle: Bundle) -> None:
+        """A node that doesn't vote hands in a bundle; raises `Refused`."""
+        self._clients.take(bundle)
+        self._spread(bundle)
+
+    def _spread(self, bundle: Bundle) -> None:
+        """A bundle that was handed in here goes to everybody."""
+        self._ctx.broadcast(BundleBody(bundle.raw))
+        self._guests.spreader.bundle(bundle, self._ctx.index)
 
     # -- rejoining ------------------------------------------------------------------------------------
 
@@ -261,6 +291,10 @@ class Replica:
         stored = entry.stored
         assert stored is not None
         self._service.final(entry, fates)
+        certificate = self._pipeline.last_certificate
+        if certificate is not None and certificate.block == entry.header.digest:
+            target = self._pipeline.target
+            self._guests.spreader.final(stored.block, certificate, 0 if target is None else target.height)
         self._bodies.forget(entry.header.digest)
         for digest, *_ in fates:
             self._bodies.settle(digest)

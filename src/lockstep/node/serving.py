@@ -33,11 +33,14 @@ class Serving:
             for bundle in old.bundles:
                 self._bundles.pop(bundle.digest, None)
 
-    def block(self, peer: int, message: FetchBlock) -> None:
-        """Send the block, if it is here."""
+    def block(self, peer: int, message: FetchBlock) -> int:
+        """Send the block, if it is here. Returns how many bytes that took."""
         block = self._find(message.block)
-        if block is not None:
-            self._ctx.send(peer, BlockBody(block.header.encode(), block.payload.encode()))
+        if block is None:
+            return 0
+        answer = BlockBody(block.header.encode(), block.payload.encode())
+        self._ctx.send(peer, answer)
+        return len(answer.header) + len(answer.payload)
 
     def _find(self, digest: bytes) -> Block | None:
         if (stored := self._blocks.get(digest)) is not None:
@@ -45,10 +48,11 @@ class Serving:
         entry = self._ctx.tree.get(digest)
         return entry.block if entry else None
 
-    def bundles(self, peer: int, message: FetchBundles) -> None:
-        """Send those of the bundles that are here, in as many messages as the size limit asks for."""
+    def bundles(self, peer: int, message: FetchBundles) -> int:
+        """Send those of the bundles that are here, in as many messages as the size limit asks for. Returns how many
+        bytes that took."""
         raws: list[bytes] = []
-        size = 0
+        size = total = 0
         in_tree = self._in_tree()
         for digest in split_digests(message.digests):
             bundle = self._ctx.pool.get(digest) or self._bundles.get(digest) or in_tree.get(digest)
@@ -59,8 +63,10 @@ class Serving:
                 raws, size = [], 0
             raws.append(bundle.raw)
             size += len(bundle.raw)
+            total += len(bundle.raw)
         if raws:
             self._ctx.send(peer, Bundles(tuple(raws)))
+        return total
 
     def _in_tree(self) -> dict[bytes, Bundle]:
         entries = self._ctx.tree.entries()

@@ -71,7 +71,7 @@ def status(
     certified = pipeline.target.height if pipeline.target else root.height
     observed = max(ctx.tree.root_observed_ms.values(), default=0)
     return StatusReply(
-        name=ctx.genesis.validators[ctx.index].name,
+        name=ctx.name or ctx.genesis.validators[ctx.index].name,
         validator=ctx.index,
         state=state,
         reason=reason,
