@@ -4,8 +4,8 @@ Upon a block with its certificate: take the bundles that are here, fetch the oth
   (`gossip.compact`).
 Upon its last bundle, and all waiting blocks below it having gone: hand it on.
 Upon waiting for longer than `PATIENCE_US`: hand on its certificate alone; the block is then replayed as a whole.
-A block far above the newest final one is not kept: this node is behind, and replays; of its certificate enough is handed
-on to know how far.
+A block far above the newest final one is not kept: this node is behind, and replays; now and then its certificate is
+handed on, to know how far.
 """
 
 from collections.abc import Callable

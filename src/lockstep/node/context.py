@@ -32,7 +32,7 @@ class Context:
     now_us: int = 0
     halted: str = ""
     connected: dict[int, None] = field(default_factory=dict)
-    """Peers that a connection is up to, and that may be asked, in the order in which they came (no set has an order)."""
+    """Peers that may be asked: a connection is up to them. In the order in which they came (a set has no order)."""
     out: list[Effect] = field(default_factory=list)
 
     @property

@@ -3,7 +3,7 @@
 It executes every final block, compares the certified roots with its own, keeps log and checkpoints, and serves clients
 and other nodes, all as a validator does. It takes no part in consensus: it never signs, and nobody counts it.
 
-Upon a final block that was spread: check its certificate, pass it on, make it whole (`arrivals`), execute it, commit it.
+Upon a final block that was spread: check its certificate, pass it on, make it whole (`arrivals`), execute and commit.
 Upon a bundle that was spread: check it, pool it, pass it on: most blocks then are whole at once.
 Upon a certificate for what is not here: replay blocks or fetch a state (`synchronizer`).
 Upon a client's bundle: check it, pool it, hand it to the validators that are connected; if none is, to other nodes,

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 from lockstep.base.errors import Refused, StorageFailed
 from lockstep.base.keys import PrivateKey
 from lockstep.node import effects as effect_
+from lockstep.node.answers import votes
 from lockstep.node.effects import Effect
 from lockstep.node.events import ClientAsked, Event, Executed, PeerConnected, PeerLost, PeerSaid, Tick
 from lockstep.node.executor import Executor
+from lockstep.node.follower import Follower
 from lockstep.node.prover import prove
 from lockstep.node.recovery import Restored
 from lockstep.node.replica import Identity, Replica
@@ -63,7 +65,7 @@ class Home:
 
 
 class SimulatedNode:
-    """A validator's process, or the lack of one."""
+    """A node's process, or the lack of one."""
 
     def __init__(
         self,
@@ -170,7 +172,11 @@ class SimulatedNode:
         self._directory = directory_of(venue)
         is_rebuilt = home.is_rebuilt or (meta is not None and meta.is_rebuilt)
         restored = Restored(header, venue.ledger.root, self._directory, observed_of(venue), records, is_rebuilt)
-        self.replica = Replica(genesis, self._identity, restored, self.now_us)
+        self.replica: Replica | Follower
+        if votes(self.index):
+            self.replica = Replica(genesis, self._identity, restored, self.now_us)
+        else:
+            self.replica = Follower(genesis, f"observer-{self.instance}", self.key, restored, self.now_us)
 
     def crash(self, survival: Survival | None = Survival.PREFIX) -> None:
         """End the process. With a `survival` the machine loses its power too; without, only the process dies."""

@@ -6,10 +6,12 @@ wrong when is decided by whoever drives it (`faults`), what must hold by the che
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from lockstep.base.digest import digest
 from lockstep.base.keys import PrivateKey
+from lockstep.base.limits import FIRST_OBSERVER
 from lockstep.log.segment import SEGMENT_BYTES_MAX
 from lockstep.node.effects import Note
 from lockstep.node.record import StoredBlock
@@ -70,29 +72,43 @@ class World:
         self.nodes: list[SimulatedNode] = []
         self.twins: list[SimulatedNode] = []
         for index in range(len(keys)):
-            self.nodes.append(self._make_node(index, index))
-        self._by_index: list[list[SimulatedNode]] = [[node] for node in self.nodes]
+            self.nodes.append(self._make_node(index, index, keys[index]))
+        self.observers: list[SimulatedNode] = []
+        self._by_index: dict[int, list[SimulatedNode]] = {node.index: [node] for node in self.nodes}
+        self._strangers: dict[tuple[int, int], None] = {}
+        """Pairs of instances that never connect, lower first."""
 
-    def _make_node(self, index: int, instance: int) -> SimulatedNode:
+    def _make_node(self, index: int, instance: int, key: PrivateKey) -> SimulatedNode:
         home = Home(Disk(stream(self.seed, f"disk {instance}"), f"disk{instance}"))
         random = stream(self.seed, f"behaviour {instance}")
         node = SimulatedNode(
-            self, self.genesis, index, instance, self._keys[index], self._feed_key, home, random
+            self, self.genesis, index, instance, key, self._feed_key, home, random
         )  # fmt: skip
         self.history.nodes.append(node.history)
         return node
 
     def add_twin(self, index: int) -> SimulatedNode:
         """A second node with the identity of validator `index`, on a machine of its own."""
-        twin = self._make_node(index, len(self.nodes) + len(self.twins))
+        twin = self._make_node(index, len(self.everyone), self._keys[index])
         self.twins.append(twin)
         self._by_index[index].append(twin)
         return twin
 
+    def add_observer(self, links: Sequence[SimulatedNode] | None = None) -> SimulatedNode:
+        """A node that doesn't vote, connected to `links`; to everybody if left out. Start it, or the world after."""
+        index = FIRST_OBSERVER + len(self.observers)
+        node = self._make_node(index, len(self.everyone), PrivateKey(digest(index.to_bytes(4, "little"))))
+        if links is not None:
+            others = [other for other in self.everyone if other not in links]
+            self._strangers.update(((other.instance, node.instance), None) for other in others)
+        self.observers.append(node)
+        self._by_index[index] = [node]
+        return node
+
     @property
     def everyone(self) -> list[SimulatedNode]:
-        """Nodes, then twins: by instance."""
-        return [*self.nodes, *self.twins]
+        """Validators' nodes, twins, and nodes that don't vote."""
+        return [*self.nodes, *self.twins, *self.observers]
 
     @property
     def audit(self) -> bytes:
@@ -195,7 +211,8 @@ class World:
         self._audit.add(self.now_us, _STARTED, node.instance, node.incarnation)
         self.on_life(node, f"starts at height {node.replica.final.height}")
         for other in self.everyone:
-            if other.index != node.index:
+            pair = min(node.instance, other.instance), max(node.instance, other.instance)
+            if other.index != node.index and pair not in self._strangers:
                 self._dial(node, other)
 
     def _dial(self, a: SimulatedNode, b: SimulatedNode) -> None:
