@@ -146,6 +146,17 @@ def test_a_peer_without_the_blocks_rests_and_when_all_are_they_are_nowhere() -> 
     assert not catch_up.is_nowhere(2, [1, 2], 2), "that was about another block"
 
 
+def test_one_word_of_having_pruned_the_blocks_is_enough() -> None:
+    catch_up = asked(2)
+    catch_up.answered(1, Chain((), None, lowest=500), 10)
+    assert requests(catch_up, ROOT, 6, [1, 2], 20) == [(2, 1)]
+    assert not catch_up.is_nowhere(1, [1, 2], 2)
+    catch_up.answered(2, Chain((), None, lowest=2), 30)
+    assert catch_up.is_nowhere(1, [1, 2], 2)
+    assert requests(catch_up, ROOT, 6, [1, 2], LACKING_US + 50) == [], "they are not asked again and again"
+    assert requests(catch_up, ROOT, 6, [1, 2], 10 * LACKING_US) == [(1, 1)], "but now and then: it may have been a lie"
+
+
 def test_who_trickles_is_asked_last() -> None:
     catch_up = asked(2, 512)
     catch_up.answered(1, chain(1, 1, 1, LONG), 100)

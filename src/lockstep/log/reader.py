@@ -43,6 +43,22 @@ class LogReader:
             raise storage_error(f"reading {path}", error) from error
         raise StorageFailed(f"{path}: the record at offset {offset} is damaged")
 
+    def read_begin(self, place: int, size: int) -> bytes:
+        """At most the first `size` bytes of the payload at a position, unchecked: the caller knows how to. Raises
+        `StorageFailed`."""
+        segment, offset = split_position(place)
+        path = f"{self.files.where}/{segment_name(segment)}"
+        try:
+            file, _ = self._segment(segment, path)
+            return self.files.read_at(file, offset + RECORD_HEADER_BYTES, size)
+        except OSError as error:
+            raise storage_error(f"reading {path}", error) from error
+
+    def forget(self, segment: int) -> None:
+        """This segment is about to be taken away: an open file would keep its space."""
+        if segment in self._open:
+            self.files.close(self._open.pop(segment)[0])
+
     def close(self) -> None:
         """Give the files back."""
         for file, _ in self._open.values():

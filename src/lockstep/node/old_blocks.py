@@ -25,9 +25,10 @@ class Place(Protocol):
 
 
 def read_chain(
-    log: LogReader, place_of: Callable[[int], Place | None], from_height: int, final_height: int
+    log: LogReader, place_of: Callable[[int], Place | None], from_height: int, final_height: int, lowest: int = 1
 ) -> Chain:  # fmt: skip
-    """As many blocks from `from_height` on as fit a message, and the newest finalization among them.
+    """As many blocks from `from_height` on as fit a message, and the newest finalization among them. `lowest`: what is
+    below was pruned.
 
     Raises `StorageFailed` when the log does not have what the places say."""
     blocks: list[ChainBlock] = []
@@ -43,7 +44,7 @@ def read_chain(
             break
         blocks.append(_blocks.decode(memoryview(raw)[1:]))
         certificate = place.certificate or certificate
-    return Chain(tuple(blocks), _finalization(log, certificate))
+    return Chain(tuple(blocks), _finalization(log, certificate), lowest)
 
 
 def _finalization(log: LogReader, position: int) -> Finalization | None:

@@ -8,11 +8,12 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 import msgspec
 
 from lockstep.base.errors import StorageFailed
-from lockstep.wire.block import Block, decode_block
+from lockstep.wire.block import HEADER_BYTES, Block, decode_block
 from lockstep.wire.bundle import Bundle
 from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification
 from lockstep.wire.codec import encode
@@ -69,6 +70,18 @@ def stored_block(chain_block: ChainBlock) -> StoredBlock:
     """Decode the parts of a `ChainBlock`; raises `Refused` when they don't belong together or don't parse."""
     block = decode_block(chain_block.header, chain_block.payload)
     return StoredBlock(block, tuple(Bundle(raw) for raw in chain_block.bundles))
+
+
+_BLOCK_BEGIN: Final = bytes((RecordKind.BLOCK, 0x93)) + encode(bytes(HEADER_BYTES))[:-HEADER_BYTES]
+BLOCK_BEGIN_BYTES: Final = len(_BLOCK_BEGIN) + HEADER_BYTES
+"""So many bytes of a BLOCK record hold the header."""
+
+
+def block_header(begin: bytes) -> bytes:
+    """The header in the first bytes of a BLOCK record. Not checked against anything but the record's form."""
+    if len(begin) != BLOCK_BEGIN_BYTES or not begin.startswith(_BLOCK_BEGIN):
+        raise StorageFailed("the log has something else where the index says that a block is")
+    return begin[len(_BLOCK_BEGIN) :]
 
 
 def decode_record(raw: bytes) -> Record:

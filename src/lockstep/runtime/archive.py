@@ -17,6 +17,7 @@ from lockstep.node.events import ChunksStored, StateRead
 from lockstep.runtime.block_index import BlockPlace, FatePlace
 from lockstep.runtime.history import History
 from lockstep.runtime.index import Index
+from lockstep.runtime.pruning import Pruner
 from lockstep.runtime.room import Room
 from lockstep.runtime.store import CheckpointMeta, Store
 from lockstep.runtime.worker import Worker
@@ -55,7 +56,11 @@ class InstallJob:
     log_position: int = 0
 
 
-Piece = FinalBlock | CheckpointJob | ReadState | StoreChunks | InstallJob
+class PruneStep:
+    """Prune a little more, behind whatever else is waiting."""
+
+
+Piece = FinalBlock | CheckpointJob | ReadState | StoreChunks | InstallJob | PruneStep
 
 
 class Archive:
@@ -69,6 +74,7 @@ class Archive:
         told: Callable[[StateRead | ChunksStored], None],
         installed: Callable[[int], None],
         failed: Callable[[BaseException], None],
+        pruner: Pruner | None = None,
     ) -> None:
         """`told` and `installed` (with the height) are called on this thread."""
         self._history = history
@@ -78,7 +84,10 @@ class Archive:
         self._installed = installed
         self.room = Room(QUEUE_BYTES_MAX)
         self.checkpoint_height = 0
+        self._pruner = pruner
+        self._is_pruning = False
         self._worker: Worker[Piece] = Worker("archive", self._work, failed)
+        self._prune(0)
 
     def put(self, piece: Piece) -> None:
         """Take what is final, and what concerns the store, in order."""
@@ -91,6 +100,8 @@ class Archive:
         self.room.open(True)
         self._worker.close()
         self._history.close()
+        if self._pruner is not None:
+            self._pruner.close()
 
     def _work(self, batch: list[Piece]) -> None:
         self._stage([piece for piece in batch if isinstance(piece, StoreChunks)])
@@ -104,6 +115,10 @@ class Archive:
                     self._told(StateRead(piece.target, self._store.local(piece.target.manifest)))
                 case InstallJob():
                     self._install(piece)
+                case PruneStep():
+                    self._is_pruning = self._pruner is not None and self._pruner.step()
+                    if self._is_pruning:
+                        self._worker.put(piece)
                 case _:
                     pass
 
@@ -129,6 +144,15 @@ class Archive:
         self._store.write(meta, state.sets, blocks, fates)
         index.settle(height)
         self.checkpoint_height = height
+        self._prune(len(fates))
+
+    def _prune(self, fates: int) -> None:
+        """There is a new checkpoint, or the node has just started."""
+        if self._pruner is not None:
+            self._pruner.checkpointed(fates)
+            if not self._is_pruning:
+                self._is_pruning = True
+                self._worker.put(PruneStep())
 
     def _stage(self, pieces: list[StoreChunks]) -> None:
         """All that waits, in one transaction: what comes before a checkpoint or a reading only makes them better."""

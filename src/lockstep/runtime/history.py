@@ -11,6 +11,7 @@ from typing import Final
 from lockstep.base.errors import InvariantBroken, StorageFailed
 from lockstep.log.log import open_log
 from lockstep.log.reader import LogReader
+from lockstep.log.segment import SEGMENT_BYTES_MAX
 from lockstep.runtime.directory import Directory
 
 _HEAD: Final = struct.Struct("<Q32s")
@@ -30,6 +31,10 @@ class HistoryReader:
             raise StorageFailed(f"the history in {self._reader.files.where} has block {found} where {height} should be")
         return record[_HEAD.size :]
 
+    def forget(self, segment: int) -> None:
+        """This segment is about to be taken away."""
+        self._reader.forget(segment)
+
     def close(self) -> None:
         """Give the files back."""
         self._reader.close()
@@ -38,7 +43,9 @@ class HistoryReader:
 class History:
     """The history, open for appending."""
 
-    def __init__(self, folder: Path, start: int | None, height: int) -> None:
+    def __init__(
+        self, folder: Path, start: int | None, height: int, segment_bytes: int = SEGMENT_BYTES_MAX
+    ) -> None:  # fmt: skip
         """`start` is the record of the checkpoint's block, at `height` (None and 0: there is no checkpoint)."""
         self._known: dict[int, int] = {}
         self._next = 1 if start is None else height
@@ -51,7 +58,7 @@ class History:
                 self._known[found] = position
             self._next += 1
 
-        self._log = open_log(Directory(folder), start, visit)
+        self._log = open_log(Directory(folder), start, visit, segment_bytes)
         self._reader = LogReader(Directory(folder))
         self.notes = self._log.notes
 
@@ -66,6 +73,8 @@ class History:
         if position is not None:
             if self._reader.read(position) != record:
                 raise InvariantBroken(f"block {height} has other events than when it was first executed")
+            if not self._known:
+                self._reader.close()  # an open file would keep the space of a segment that is pruned
             return position
         if height != self._next:
             raise InvariantBroken(f"block {height} came to the history, which expected block {self._next}")

@@ -17,6 +17,7 @@ import msgspec
 
 from lockstep.base.errors import ConfigurationError
 from lockstep.base.keys import SEED_BYTES, PrivateKey
+from lockstep.node.retention import DAY_MS, KEEP_BLOCKS, KEEP_BLOCKS_MIN, KEEP_DAYS, Mode, Retention
 from lockstep.runtime.address import parse_address
 from lockstep.runtime.tls import check_certificates
 from lockstep.wire.genesis import Genesis, load_genesis
@@ -24,6 +25,7 @@ from lockstep.wire.genesis import Genesis, load_genesis
 GENESIS_FILE: Final = "genesis.json"
 KEY_FILE: Final = "key"
 CONFIG_FILE: Final = "node.json"
+_KEEP_DAYS_MAX: Final = 36_500
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,6 +39,17 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """fsync: what must be durable survives the machine. write: only the process, for trials."""
     clients_max: int = 256
     client_requests_per_second: int = 20_000
+    retention: str = Mode.ARCHIVE.value
+    """archive, full or pruned: see `node.retention`."""
+    keep_days: float = KEEP_DAYS
+    """full keeps blocks and events of so many days, pruned their certified headers."""
+    keep_blocks: int = KEEP_BLOCKS
+    """full and pruned keep this many blocks at least."""
+
+    @property
+    def retention_rule(self) -> Retention:
+        """What is kept."""
+        return Retention(Mode(self.retention), int(self.keep_days * DAY_MS), self.keep_blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,3 +174,7 @@ def _check_config(config: NodeConfig) -> None:
         raise ConfigurationError(f"durability is fsync or write, not {config.durability!r}")
     if config.clients_max < 1 or config.client_requests_per_second < 1:
         raise ConfigurationError("clients_max and client_requests_per_second must be positive")
+    if config.retention not in list(Mode):
+        raise ConfigurationError(f"retention is archive, full or pruned, not {config.retention!r}")
+    if not 0 <= config.keep_days <= _KEEP_DAYS_MAX or config.keep_blocks < KEEP_BLOCKS_MIN:
+        raise ConfigurationError(f"keep_days is 0 to {_KEEP_DAYS_MAX}, and keep_blocks at least {KEEP_BLOCKS_MIN}")

@@ -7,6 +7,7 @@ from lockstep.log.reader import LogReader
 from lockstep.node.effects import ServeProof
 from lockstep.node.prover import prove_outcome
 from lockstep.node.record import StoredBlock, decode_record, stored_block
+from lockstep.node.retention import pruned_text
 from lockstep.runtime.history import HistoryReader
 from lockstep.runtime.index import Index
 from lockstep.wire.certificate import Finalization
@@ -14,6 +15,7 @@ from lockstep.wire.light import HEADERS_PER_REPLY_MAX, AskLight, AskOutcome, Lig
 from lockstep.wire.message import ChainBlock
 
 _blocks = msgspec.msgpack.Decoder(ChainBlock)
+_finalizations = msgspec.msgpack.Decoder(Finalization)
 
 
 class LightServing:
@@ -34,23 +36,35 @@ class LightServing:
         """Headers from the height asked for, up to the first that has a finalization of its own."""
         headers: list[bytes] = []
         last = min(effect.final_height, request.height + HEADERS_PER_REPLY_MAX - 1)
+        lowest = self._index.lowest().headers
         for height in range(max(request.height, 1), last + 1):
-            place = self._index.block(height)
-            if place is None:
+            header, final = self._header(height)
+            if not header:
                 break
-            headers.append(self._block(place.block).header)
-            if place.certificate:
+            headers.append(header)
+            if final is not None:
                 validators = effect.validators
                 keys = b"".join(validators.keys)
-                final = self._finalization(place.certificate)
-                return LightReply(request.token, tuple(headers), final, keys, validators.stakes)
-        return LightReply(request.token, (), None, b"", ())
+                return LightReply(request.token, tuple(headers), final, keys, validators.stakes, lowest)
+        return LightReply(request.token, (), None, b"", (), lowest)
+
+    def _header(self, height: int) -> tuple[bytes, Finalization | None]:
+        """The header at a height (empty: it is not here) and its finalization, if it has one of its own."""
+        place = self._index.block(height)
+        if place is not None:
+            final = self._finalization(place.certificate) if place.certificate else None
+            return self._block(place.block).header, final
+        kept = self._index.header(height)
+        if kept is None:
+            return b"", None
+        return kept.header, _finalizations.decode(kept.finalization) if kept.finalization else None
 
     def _outcome(self, request: AskOutcome) -> OutcomeReply:
         fate = self._index.fate(request.bundle)
         place = None if fate is None else self._index.block(fate.height)
         if fate is None or place is None or not place.certificate:
-            reason = "unknown" if place is None else "uncertified"
+            lowest = self._index.lowest().blocks
+            reason = "uncertified" if place is not None else pruned_text(lowest) if lowest > 1 else "unknown"
             return OutcomeReply(request.token, reason, b"", None, b"", (), ())
         stored: StoredBlock = stored_block(self._block(place.block))
         events = self._history.events(place.history, fate.height)

@@ -28,9 +28,11 @@ from lockstep.runtime.clock import Clock
 from lockstep.runtime.driver import Driver, Parts
 from lockstep.runtime.execution import Execution, KeepState
 from lockstep.runtime.home import Home, load_home, lock_home
+from lockstep.runtime.in_use import InUse
 from lockstep.runtime.journal import Journal
 from lockstep.runtime.kept import kept_folder
 from lockstep.runtime.progress import Progress, print_progress
+from lockstep.runtime.pruning import Pruner
 from lockstep.runtime.restore import Opened, open_files
 from lockstep.runtime.server import ClientLimits, ClientServer
 from lockstep.runtime.serving import Serving
@@ -101,9 +103,11 @@ class Node:
         transport = Transport(home.genesis, home.index, home.key, home.config.peer_listen, driver.handle, self._note)
         limits = ClientLimits(home.config.clients_max, requests_per_second=home.config.client_requests_per_second)
         server = ClientServer(home.key, home.config.client_listen, driver.handle, self._refused_client, limits)
+        in_use = InUse(home.path)
+        rule = home.config.retention_rule
         archive = Archive(
             opened.history, opened.index, opened.store, self._to_loop(driver.handle), self._to_loop(self._installed),
-            self._failed_elsewhere,
+            self._failed_elsewhere, Pruner(rule, home.log, home.history, opened.store, opened.index, in_use),
         )  # fmt: skip
         storage = Storage(
             opened.log, opened.places, archive, home.config.durability == "fsync",
@@ -114,7 +118,7 @@ class Node:
         )
         self._execution = execution
         carry_one = self._to_loop(lambda effect: driver.carry_out((effect,)))
-        serving = Serving(home.log, home.history, opened.index, opened.store, carry_one, self._failed_elsewhere)
+        serving = Serving(home.log, home.history, opened.index, opened.store, carry_one, self._failed_elsewhere, in_use)
         identity = Identity(home.index, home.key, home.config.feed_key)
         replica = Replica(home.genesis, identity, opened.restored, clock.now_us())
         parts = Parts(transport, server, storage, execution, serving, self._note, self._halted, self._committed)

@@ -14,8 +14,11 @@ from lockstep.base.errors import Refused
 from lockstep.log.reader import LogReader
 from lockstep.node.effects import DropPeer, Effect, Reply, Send, ServeChain, ServeFate, ServeProof, ServeState
 from lockstep.node.old_blocks import read_chain
+from lockstep.node.retention import pruned_text
+from lockstep.runtime.block_index import Folder
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import HistoryReader
+from lockstep.runtime.in_use import InUse
 from lockstep.runtime.index import Index
 from lockstep.runtime.light_serving import LightServing
 from lockstep.runtime.store import PinnedCheckpoint, Store
@@ -28,7 +31,13 @@ from lockstep.wire.message import FetchCheckpoint
 REQUESTS_MAX: Final = 1_024
 STATE_REQUESTS_MAX: Final = 24
 """Of one peer, waiting."""
-Request = ServeChain | ServeFate | ServeProof | ServeState
+
+
+class LetGo:
+    """Unpin checkpoints that nobody has asked for of late."""
+
+
+Request = ServeChain | ServeFate | ServeProof | ServeState | LetGo
 
 
 class StoredCheckpoints:
@@ -58,8 +67,12 @@ class Serving:
         store: Store,
         answered: Callable[[Effect], None],
         failed: Callable[[BaseException], None],
+        in_use: InUse | None = None,
     ) -> None:
         """`answered` is called on this thread."""
+        self._in_use = in_use or InUse(log.parent)
+        self._in_use.tell(self._forget)
+        self._in_use.release = lambda: self.put(LetGo())
         self._log = LogReader(Directory(log))
         self._history = HistoryReader(history)
         self._index = index
@@ -88,17 +101,32 @@ class Serving:
         self._log.close()
         self._history.close()
 
+    def _forget(self, folder: Folder, segment: int) -> None:
+        """Called while nothing is read."""
+        if folder is Folder.LOG:
+            self._log.forget(segment)
+        else:
+            self._history.forget(segment)
+
     def _work(self, batch: list[Request]) -> None:
         for request in batch:
-            if isinstance(request, ServeChain):
-                chain = read_chain(self._log, self._index.block, request.from_height, request.final_height)
-                self._answered(Send(request.peer, chain))
-            elif isinstance(request, ServeState):
-                self._state(request)
-            elif isinstance(request, ServeFate):
-                self._answered(Reply(request.client, self._fate(request.digest)))
-            else:
-                self._answered(Reply(request.client, self._light.answer(request)))
+            with self._in_use.reading:
+                self._serve(request)
+
+    def _serve(self, request: Request) -> None:
+        if isinstance(request, ServeChain):
+            first, lowest = request.from_height, self._index.lowest().blocks
+            chain = read_chain(self._log, self._index.block, first, request.final_height, lowest)
+            self._answered(Send(request.peer, chain))
+        elif isinstance(request, ServeState):
+            self._state(request)
+        elif isinstance(request, LetGo):
+            self._checkpoints.release(time.monotonic_ns() // 1_000)
+            self._in_use.served = self._checkpoints.lowest
+        elif isinstance(request, ServeFate):
+            self._answered(Reply(request.client, self._fate(request.digest)))
+        else:
+            self._answered(Reply(request.client, self._light.answer(request)))
 
     def _state(self, request: ServeState) -> None:
         now_us = time.monotonic_ns() // 1_000
@@ -111,6 +139,7 @@ class Serving:
                 self._answered(Send(request.peer, self._checkpoints.part(request.request, now_us)))
         except Refused as refused:
             self._answered(DropPeer(request.peer, str(refused)))
+        self._in_use.served = self._checkpoints.lowest
         with self._lock:
             self._of_peer[request.peer] -= 1
 
@@ -118,7 +147,8 @@ class Serving:
         place = self._index.fate(digest)
         block = None if place is None else self._index.block(place.height)
         if place is None or block is None:
-            return Fate(digest, "unknown", 0, 0, "", b"")
+            lowest = self._index.lowest().blocks
+            return Fate(digest, "unknown", 0, 0, pruned_text(lowest) if lowest > 1 else "", b"")
         rows = self._history.events(block.history, place.height)
         outcomes = rows[place.first * EVENT.itemsize : (place.first + place.events) * EVENT.itemsize]
         return Fate(digest, "final", place.height, place.place, "", outcomes)

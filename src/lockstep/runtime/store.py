@@ -220,6 +220,11 @@ class Store:
             raw = transaction.get(_META)
         return None if raw is None else self._decode(raw)
 
+    def checkpoints(self) -> list[CheckpointMeta]:
+        """Of all checkpoints that are kept, the newest last."""
+        newest = self.checkpoint()
+        return [] if newest is None else [newest]
+
     def state(self) -> tuple[CheckpointMeta, list[ChunkSet]] | None:
         """The newest checkpoint with all its chunks, from one transaction; None when there is none yet."""
         with self._env.begin() as transaction:

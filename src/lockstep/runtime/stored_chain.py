@@ -26,6 +26,7 @@ from lockstep.node.checks import observation_rows
 from lockstep.node.executor import Executor
 from lockstep.node.record import Record, StoredBlock, decode_record
 from lockstep.runtime.directory import Directory
+from lockstep.runtime.in_use import hold_home
 from lockstep.runtime.store import CheckpointMeta, Store
 from lockstep.venue.venue import Venue
 from lockstep.wire.block import Header, genesis_header
@@ -53,6 +54,7 @@ class StoredChain:
     def __init__(self, home: Path, from_genesis: bool = False) -> None:
         """Raises `ConfigurationError` when this is no home, `StorageFailed` when its files are damaged."""
         self.home = home
+        hold_home(home, self)
         self.genesis = load_genesis(home / "genesis.json")
         meta = None
         if not from_genesis and (home / "checkpoints").is_dir():

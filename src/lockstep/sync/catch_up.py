@@ -150,7 +150,7 @@ class CatchUp:
             return
         if not chain.blocks:
             if peer.first >= 0:
-                peer.lacked(now_us)
+                peer.lacked(chain.lowest, now_us)
             return
         try:
             if decode_header(chain.blocks[0].header).height not in peer.asked:

@@ -12,6 +12,8 @@ from typing import Final
 TIMEOUT_US: Final = 1_000_000
 LACKING_US: Final = 250_000
 DOUBLINGS_MAX: Final = 5
+PRUNED_LACKS: Final = 4
+"""Saying that it has pruned the blocks counts as saying so often that it has none."""
 ASKED_KEPT: Final = 16
 
 
@@ -64,9 +66,11 @@ class ChainPeer:
         self.stalls = self.lacks = 0
         self.resting_until_us = 0
 
-    def lacked(self, now_us: int) -> None:
-        """It has nothing for us."""
+    def lacked(self, lowest: int, now_us: int) -> None:
+        """It has nothing for us, since it has pruned what is below `lowest`, perhaps: then it won't have it later."""
         self.lacks = self.lacks + 1 if self.first == self.lacking else 1
+        if self.first < lowest:
+            self.lacks = max(self.lacks, PRUNED_LACKS)
         self.lacking, self.first = self.first, -1
         self.resting_until_us = now_us + (LACKING_US << min(self.lacks - 1, DOUBLINGS_MAX))
         self.stalls = 0

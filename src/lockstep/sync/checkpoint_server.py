@@ -105,6 +105,18 @@ class CheckpointServer:
         data = self._chunks(pin, request, indices, chunks) if request.chunks else _nodes(pin, request, indices)
         return StatePart(request.request, data)
 
+    def release(self, now_us: int) -> None:
+        """Unpin what nobody has asked for in `PIN_US`, or what is held for ten times as long: its pages can't be used
+        again meanwhile, and the blocks above it stay."""
+        for height, pin in list(self._pins.items()):
+            if now_us - pin.asked_us > PIN_US or now_us - pin.began_us > 10 * PIN_US:
+                self._drop(height)
+
+    @property
+    def lowest(self) -> int | None:
+        """Height of the lowest checkpoint that somebody may be fetching: he will ask for the blocks above it."""
+        return min(self._pins, default=None)
+
     def close(self) -> None:
         """Let go of everything."""
         for pin in self._pins.values():

@@ -168,7 +168,8 @@ class LightClient:
             return self._compare(source, shown, now_ms)
         if shown is None:
             if self._pending:
-                return self._drop(source, "it has no certified block")
+                has_pruned = f": it has pruned all below height {reply.lowest}" if reply.lowest > 1 else ""
+                return self._drop(source, f"it has no certified block there{has_pruned}")
             return [Ask(witness, 0) for witness in self.sources[1:]]
         return self._judge(source, shown, now_ms)
 

@@ -69,7 +69,7 @@ class AskGenesis(msgspec.Struct, frozen=True, array_like=True, tag=10, forbid_un
 
 class LightReply(msgspec.Struct, frozen=True, array_like=True, tag=17, forbid_unknown_fields=True):
     """Headers from the height asked for up to the certified one (usually one), its finalization, and the validators
-    that signed. Nothing in it: there is no certified block at or above that height yet."""
+    that signed. Nothing in it: there is no certified block at or above that height yet, or the height is pruned."""
 
     token: int
     headers: tuple[bytes, ...]
@@ -77,6 +77,8 @@ class LightReply(msgspec.Struct, frozen=True, array_like=True, tag=17, forbid_un
     keys: bytes
     """Public keys of the validators, 32 bytes each."""
     stakes: tuple[int, ...]
+    lowest: int = 1
+    """The node has pruned the headers below this height."""
 
 
 class ShownRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -110,7 +112,8 @@ class Piece(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 class OutcomeReply(msgspec.Struct, frozen=True, array_like=True, tag=19, forbid_unknown_fields=True):
-    """A final bundle's outcome. `reason` says why there is none: pending, unknown, uncertified, oversize.
+    """A final bundle's outcome. `reason` says why there is none: pending, unknown, pruned below a height,
+    uncertified, oversize.
 
     `bundles` are the first chunks of the block's bundles up to this one: they say how many commands come before it.
     `events` are the chunks of the block's event rows that hold this bundle's, and the record before them.
@@ -160,6 +163,7 @@ def check_light_answer(answer: LightAnswer) -> None:
             _check_count(len(answer.headers), HEADERS_PER_REPLY_MAX, "headers")
             _check_count(len(answer.stakes), VALIDATORS_MAX, "validators")
             check_length(answer.keys, PUBLIC_KEY_BYTES * len(answer.stakes), "the list of keys")
+            check_unsigned(answer.lowest, "lowest height")
             for stake in answer.stakes:
                 check_unsigned(stake, "stake")
             _check_certified(answer.finalization, *answer.headers)

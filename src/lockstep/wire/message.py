@@ -122,6 +122,8 @@ class Chain(msgspec.Struct, frozen=True, array_like=True, tag=30, forbid_unknown
 
     blocks: tuple[ChainBlock, ...]
     finalization: Finalization | None
+    lowest: int = 1
+    """The sender has pruned its blocks below this height. A claim: it only saves asking."""
 
 
 class ObservationBody(msgspec.Struct, frozen=True, array_like=True, tag=31, forbid_unknown_fields=True):
@@ -268,6 +270,7 @@ def _check_fetch(message: Structured) -> None:
         case Chain():
             if len(message.blocks) > BLOCKS_PER_CHAIN_MAX:
                 raise Refused(Reason.OVERSIZE, f"a chain message has at most {BLOCKS_PER_CHAIN_MAX} blocks")
+            check_unsigned(message.lowest, "lowest height")
             if message.finalization is not None:
                 check_certificate(message.finalization)
         case Ping() | Pong():
