@@ -126,9 +126,9 @@ def test_another_process_that_reads_keeps_files_where_they_are(tmp_path: Path) -
 
 def test_a_checkpoint_that_a_peer_fetches_keeps_the_blocks_above_it(tmp_path: Path) -> None:
     home = PrunedHome(tmp_path, Retention(Mode.PRUNED, period_ms=0, blocks=10))
+    home.in_use.release = lambda: None
     home.grow(20)
     home.checkpoint()
-    home.in_use.release = lambda: None
     home.in_use.served = 20
     home.grow(60)
     home.checkpoint()

@@ -30,12 +30,13 @@ def devnet(
     format_: Annotated[str | None, typer.Option("--format", help="Of the recording: lobster or bitstamp-l3.")] = None,
     speed: Annotated[float, typer.Option(help="Of the replay: 1 is recorded time, 0 as fast as possible.")] = 1.0,
     durability: Annotated[str, typer.Option(help="fsync, or write (survives the process only).")] = "fsync",
+    retention: Annotated[str, typer.Option(help="archive (keep everything), full or pruned.")] = "archive",
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object last on standard output.")] = False,
 ) -> None:
     """Start validators and a market, and watch. Ctrl-C stops everything and prints a summary."""
     if not 1 <= validators <= VALIDATORS_MAX:
         raise ConfigurationError(f"--validators is 1 to {VALIDATORS_MAX}, not {validators}")
-    options = Options(validators, home, kill_seconds(kill), durability)
+    options = Options(validators, home, kill_seconds(kill), durability, retention)
 
     plan = Plan(
         seed=seed, rate=rate, bundle=bundle, seconds=seconds, instruments=instruments,

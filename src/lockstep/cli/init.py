@@ -12,6 +12,7 @@ from lockstep.cli.session import Options, open_network
 from lockstep.market.cast import BRIDGE, FEES, INSURANCE, genesis_accounts, traders
 from lockstep.market.listings import choose
 from lockstep.market.plan import Plan
+from lockstep.node.retention import KEEP_BLOCKS, KEEP_DAYS
 from lockstep.runtime.home import write_key
 from lockstep.runtime.network import (
     FEED_KEY_FILE,
@@ -101,6 +102,9 @@ def home(
     genesis: Annotated[Path, typer.Option(help="The network's genesis.json.")],
     feed_key: Annotated[str, typer.Option(help="Public key of the price feed that this node believes, hex.")],
     durability: Annotated[str, typer.Option(help="fsync, or write (survives the process only).")] = "fsync",
+    retention: Annotated[str, typer.Option(help="archive (keep everything), full or pruned.")] = "archive",
+    keep_days: Annotated[float, typer.Option(help="full: of blocks and events; pruned: of headers.")] = KEEP_DAYS,
+    keep_blocks: Annotated[int, typer.Option(help="full and pruned: so many blocks at least.")] = KEEP_BLOCKS,
 ) -> None:
     """Complete a home with the genesis."""
     try:
@@ -109,7 +113,7 @@ def home(
         public = b""
     if len(public) != PUBLIC_KEY_BYTES:
         raise ConfigurationError(f"--feed-key is {2 * PUBLIC_KEY_BYTES} hex digits, not {feed_key!r}")
-    joined = join_network(home, load_genesis(genesis), public, durability)
+    joined = join_network(home, load_genesis(genesis), public, durability, retention, keep_days, keep_blocks)
     print(f"{joined.path} is {joined.name}'s home; run it with: lockstep node --home {joined.path}")
 
 

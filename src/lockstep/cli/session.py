@@ -49,6 +49,7 @@ class Options:
     home: Path | None = None
     kill_every: float | None = None
     durability: str = "fsync"
+    retention: str = "archive"
 
 
 class Session:
@@ -302,6 +303,7 @@ def open_network(directory: Path, options: Options, plan: Plan) -> list[Home]:
         return init_network(
             directory, options.validators, plan.listed(), genesis_accounts(plan.seed, plan.cast()),
             bridge_account=BRIDGE, fee_account=FEES, insurance_account=INSURANCE, durability=options.durability,
+            retention=options.retention,
         )  # fmt: skip
     genesis = load_genesis(first)
     if len(genesis.validators) != options.validators:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lockstep.cli import Exit
 from lockstep.cli.target import AddressOption, GenesisOption, HomeOption, ask, find_target
-from lockstep.wire.client import StatusReply, SyncProgress
+from lockstep.wire.client import StatusReply, StorageStatus, SyncProgress
 
 
 def status(
@@ -34,6 +34,7 @@ def as_json(reply: StatusReply) -> dict[str, Any]:
     fields["state_root"] = reply.state_root.hex()
     fields["peers"] = [msgspec.structs.asdict(peer) for peer in reply.peers]
     fields["sync"] = None if reply.sync is None else _by_name(reply.sync)
+    fields["storage"] = None if reply.storage is None else msgspec.structs.asdict(reply.storage)
     fields["instruments"] = [msgspec.structs.asdict(instrument) for instrument in reply.instruments]
     return fields
 
@@ -59,6 +60,8 @@ def _print(reply: StatusReply) -> None:
         f"pool {reply.pool_bundles:,} bundles; since the start {reply.blocks:,} blocks, {reply.commands:,} commands, "
         f"{reply.fills:,} fills; {reply.rss_mib} MiB; {reply.evidence} pieces of evidence"
     )
+    if reply.storage is not None:
+        _print_storage(console, reply.storage)
     peers = Table("peer", "connected", "view", "final height", "round trip")
     for peer in reply.peers:
         peers.add_row(
@@ -66,6 +69,15 @@ def _print(reply: StatusReply) -> None:
             f"{peer.rtt_us / 1000:.1f} ms",
         )  # fmt: skip
     console.print(peers)
+
+
+def _print_storage(console: Console, storage: StorageStatus) -> None:
+    headers = f" (headers from {storage.lowest_header:,})" if storage.lowest_header < storage.lowest_block else ""
+    console.print(
+        f"{storage.retention}: blocks and events from height {storage.lowest_block:,}{headers}; log "
+        f"{storage.log_bytes >> 20:,} MiB, history {storage.history_bytes >> 20:,} MiB, store "
+        f"{storage.store_bytes >> 20:,} MiB ({storage.store_bytes_used >> 20:,} used)"
+    )
 
 
 def _print_sync(console: Console, sync: SyncProgress) -> None:

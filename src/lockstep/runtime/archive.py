@@ -22,6 +22,7 @@ from lockstep.runtime.room import Room
 from lockstep.runtime.store import CheckpointMeta, Store
 from lockstep.runtime.worker import Worker
 from lockstep.sync.state_sync import Target
+from lockstep.wire.client import StorageStatus
 from lockstep.wire.codec import encode
 
 QUEUE_BYTES_MAX: Final = 256 * 1024 * 1024
@@ -86,6 +87,8 @@ class Archive:
         self.checkpoint_height = 0
         self._pruner = pruner
         self._is_pruning = False
+        self.stored: StorageStatus | None = None
+        """What is on the disk; replaced now and then."""
         self._worker: Worker[Piece] = Worker("archive", self._work, failed)
         self._prune(0)
 
@@ -116,9 +119,7 @@ class Archive:
                 case InstallJob():
                     self._install(piece)
                 case PruneStep():
-                    self._is_pruning = self._pruner is not None and self._pruner.step()
-                    if self._is_pruning:
-                        self._worker.put(piece)
+                    self._prune_step(piece)
                 case _:
                     pass
 
@@ -153,6 +154,14 @@ class Archive:
             if not self._is_pruning:
                 self._is_pruning = True
                 self._worker.put(PruneStep())
+
+    def _prune_step(self, piece: PruneStep) -> None:
+        assert self._pruner is not None
+        self._is_pruning = self._pruner.step()
+        if self._is_pruning:
+            self._worker.put(piece)
+        else:
+            self.stored = self._pruner.status()
 
     def _stage(self, pieces: list[StoreChunks]) -> None:
         """All that waits, in one transaction: what comes before a checkpoint or a reading only makes them better."""

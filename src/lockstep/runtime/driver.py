@@ -25,7 +25,7 @@ from lockstep.runtime.server import ClientServer
 from lockstep.runtime.serving import Serving
 from lockstep.runtime.storage import Storage
 from lockstep.runtime.transport import Transport
-from lockstep.wire.client import StatusReply
+from lockstep.wire.client import StatusReply, StorageStatus
 
 _PAGE_BYTES: Final = 4096
 _STATM: Final = Path("/proc/self/statm")
@@ -44,6 +44,8 @@ class Parts:
     halted: Callable[[Halt], None]
     committed: Callable[[int], None]
     """Told each height as it becomes final here."""
+    stored: Callable[[], StorageStatus | None] = lambda: None
+    """What is on the disk."""
 
 
 class Driver:
@@ -157,7 +159,7 @@ class Driver:
     def _reply(self, effect: effect_.Reply) -> None:
         message = effect.message
         if isinstance(message, StatusReply):
-            message = msgspec.structs.replace(message, rss_mib=resident_mib())
+            message = msgspec.structs.replace(message, rss_mib=resident_mib(), storage=self._parts.stored())
         self._parts.server.reply(effect.client, message)
 
     # -- time -----------------------------------------------------------------------------------------

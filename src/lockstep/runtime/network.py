@@ -16,6 +16,7 @@ import msgspec
 
 from lockstep.base.errors import ConfigurationError
 from lockstep.base.keys import PrivateKey
+from lockstep.node.retention import KEEP_BLOCKS, KEEP_DAYS
 from lockstep.runtime.address import format_address, parse_address
 from lockstep.runtime.home import KEY_FILE, Home, NodeConfig, create_home, read_key, write_key
 from lockstep.runtime.tls import certificate_key, make_certificate
@@ -54,6 +55,7 @@ def init_network(
     host: str = "127.0.0.1",
     ports: Sequence[int] = (),
     durability: str = "fsync",
+    retention: str = "archive",
 ) -> list[Home]:
     """Make the homes of a network on one machine, `directory/<validator name>`, and the key of its price feed,
     `directory/feed-key`. `ports`: two for each validator, peer and client; free ones when empty.
@@ -88,7 +90,9 @@ def init_network(
     return [
         create_home(
             directory / member.name, genesis, key,
-            NodeConfig(member.peer_address, member.client_address, feed.public, durability),
+            NodeConfig(
+                member.peer_address, member.client_address, feed.public, durability, retention=retention
+            ),
         )
         for member, key in zip(members, keys, strict=True)
     ]  # fmt: skip
@@ -128,11 +132,22 @@ def read_identities(paths: Sequence[Path]) -> tuple[Validator, ...]:
     return tuple(validators)
 
 
-def join_network(home: Path, genesis: Genesis, feed_key: bytes, durability: str = "fsync") -> Home:
+def join_network(
+    home: Path,
+    genesis: Genesis,
+    feed_key: bytes,
+    durability: str = "fsync",
+    retention: str = "archive",
+    keep_days: float = KEEP_DAYS,
+    keep_blocks: int = KEEP_BLOCKS,
+) -> Home:
     """Complete the home of `make_identity` with the genesis, listening where the genesis says."""
     key = read_key(home / KEY_FILE)
     for validator in genesis.validators:
         if validator.public_key == key.public:
-            config = NodeConfig(validator.peer_address, validator.client_address, feed_key, durability)
+            config = NodeConfig(
+                validator.peer_address, validator.client_address, feed_key, durability,
+                retention=retention, keep_days=keep_days, keep_blocks=keep_blocks,
+            )  # fmt: skip
             return create_home(home, genesis, key, config)
     raise ConfigurationError(f"the key in {home} is no validator's in the genesis {genesis.name!r}")

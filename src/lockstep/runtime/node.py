@@ -121,7 +121,10 @@ class Node:
         serving = Serving(home.log, home.history, opened.index, opened.store, carry_one, self._failed_elsewhere, in_use)
         identity = Identity(home.index, home.key, home.config.feed_key)
         replica = Replica(home.genesis, identity, opened.restored, clock.now_us())
-        parts = Parts(transport, server, storage, execution, serving, self._note, self._halted, self._committed)
+        parts = Parts(
+            transport, server, storage, execution, serving, self._note, self._halted, self._committed,
+            lambda: archive.stored,
+        )  # fmt: skip
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at again
         gc.set_threshold(*GC_THRESHOLDS)

@@ -19,10 +19,12 @@ from lockstep.node.record import BLOCK_BEGIN_BYTES, block_header
 from lockstep.node.retention import Floors, Mode, Needs, Retention, floors
 from lockstep.runtime.block_index import Folder, KeptHeader, Lowest
 from lockstep.runtime.directory import Directory
+from lockstep.runtime.disk_use import storage_status
 from lockstep.runtime.in_use import InUse
 from lockstep.runtime.index import Index
 from lockstep.runtime.store import CheckpointMeta, Store
 from lockstep.wire.block import Header, decode_header
+from lockstep.wire.client import StorageStatus
 
 PIECE_BLOCKS: Final = 64
 PIECE_ENTRIES: Final = 1_024
@@ -77,6 +79,11 @@ class Pruner:
         if was_any:
             time.sleep(min(REST_SECONDS_MAX, REST * (time.monotonic() - began)))
         return was_any
+
+    def status(self) -> StorageStatus:
+        """What is here now."""
+        folders = self._folders
+        return storage_status(self.retention.mode, folders[Folder.LOG], folders[Folder.HISTORY], self._store)
 
     def close(self) -> None:
         """Give the files back."""

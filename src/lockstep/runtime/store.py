@@ -225,6 +225,15 @@ class Store:
         newest = self.checkpoint()
         return [] if newest is None else [newest]
 
+    def used_bytes(self) -> int:
+        """Of the file, without the pages that are free to be used again."""
+        pages = 0
+        with self._env.begin() as transaction:
+            for name in [None, *(key for key, _ in transaction.cursor())]:
+                stat = transaction.stat(None if name is None else self._env.open_db(bytes(name), transaction))
+                pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        return int(pages * self._env.stat()["psize"])
+
     def state(self) -> tuple[CheckpointMeta, list[ChunkSet]] | None:
         """The newest checkpoint with all its chunks, from one transaction; None when there is none yet."""
         with self._env.begin() as transaction:

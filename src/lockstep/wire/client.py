@@ -160,6 +160,22 @@ class SyncProgress(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
     peers: tuple[SyncPeer, ...]
 
 
+class StorageStatus(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a node keeps, as of its newest checkpoint. What of the store's bytes isn't used will be used again."""
+
+    retention: str
+    """archive, full or pruned."""
+    lowest_block: int
+    """From this height on it has the blocks, their events and outcomes; below, it is pruned."""
+    lowest_header: int
+    """From this height on it has certified headers."""
+    checkpoints: tuple[int, ...]
+    log_bytes: int
+    history_bytes: int
+    store_bytes: int
+    store_bytes_used: int
+
+
 class StatusReply(msgspec.Struct, frozen=True, array_like=True, tag=14, forbid_unknown_fields=True):
     """`state` is syncing, live, lagging, stalled or halted; `allowed` says what it permits."""
 
@@ -187,6 +203,8 @@ class StatusReply(msgspec.Struct, frozen=True, array_like=True, tag=14, forbid_u
     rss_mib: int
     sync: SyncProgress | None = None
     """None when it is not behind."""
+    storage: StorageStatus | None = None
+    """None before the node has looked."""
 
 
 class BlockFinal(msgspec.Struct, frozen=True, array_like=True, tag=15, forbid_unknown_fields=True):

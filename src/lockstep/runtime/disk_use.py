@@ -1,0 +1,29 @@
+"""What a home holds, and how much of the disk it takes, for people."""
+
+import os
+from pathlib import Path
+
+from lockstep.node.retention import Mode
+from lockstep.runtime.store import Store
+from lockstep.wire.client import StorageStatus
+
+
+def storage_status(mode: Mode, log: Path, history: Path, store: Store) -> StorageStatus:
+    """Sizes are those on the disk. The store's file never shrinks: what pruning frees in it is used again."""
+    lowest = store.blocks.lowest()
+    return StorageStatus(
+        mode.value, lowest.blocks, lowest.headers, tuple(meta.height for meta in store.checkpoints()),
+        _size(log), _size(history), _size(store.folder), store.used_bytes(),
+    )  # fmt: skip
+
+
+def _size(folder: Path) -> int:
+    """Bytes on the disk; a file that goes away meanwhile takes none."""
+    size = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                size += entry.stat().st_blocks * 512
+            except FileNotFoundError:
+                continue
+    return size
