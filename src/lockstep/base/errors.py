@@ -26,6 +26,7 @@ class Reason(StrEnum):
     BUSY = "busy"
     HALTED = "halted"
     NOT_READY = "not-ready"
+    BEHIND = "behind"
     UNKNOWN_PEER = "unknown-peer"
     NOT_LEADER = "not-leader"
     WRONG_PARENT = "wrong-parent"

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from lockstep.base.digest import ZERO_DIGEST
+from lockstep.base.digest import digest as hash_of
 from lockstep.base.errors import Reason, Refused
 from lockstep.node.context import Context
 from lockstep.node.effects import Reply, ServeFate
 from lockstep.node.pipeline import BundleFate
+from lockstep.node.said import Said
 from lockstep.node.tree import Entry
 from lockstep.pool import fates
 from lockstep.wire.bundle import Bundle
 from lockstep.wire.client import AccountReply, BlockFinal, Fate, SubmitReply, Subscribe
 from lockstep.wire.message import BundleBody
+from lockstep.wire.stream import Clock
 
 _LASTING = (Reason.BAD_SIGNATURE, Reason.UNKNOWN_ACCOUNT, Reason.WRONG_CHAIN)
 """Refusals that are a fate. Others pass (`busy`), or the bundle has another fate already (`replayed`)."""
@@ -31,6 +34,13 @@ class _Client:
     subscribed: Subscribe | None = None
 
 
+def _voice(ctx: Context) -> int:
+    """The number that this node speaks under: a validator's place, else one made from its key, above all those."""
+    if ctx.index >= 0:
+        return ctx.index
+    return (1 << 32) + int.from_bytes(hash_of(ctx.key.public)[:4], "big")
+
+
 class Clients:
     """Connected clients, and who submitted what."""
 
@@ -41,6 +51,7 @@ class Clients:
         self._ctx = ctx
         self._added = added
         self._spread = spread
+        self.said = Said(_voice(ctx), len(ctx.validators.keys), ctx.tree, ctx.pool, ctx.now_us)
         self._clients: dict[int, _Client] = {}
         self._origins: dict[bytes, int] = {}
         """Digest of a bundle that was handed in here and has no fate yet → by which client. No larger than the pool."""
@@ -56,8 +67,8 @@ class Clients:
         """From now on, tell it."""
         self._client(client).subscribed = request
 
-    def submit(self, client: int, raw: bytes) -> None:
-        """Take or refuse a bundle, and say which."""
+    def submit(self, client: int, raw: bytes, after: Clock = ()) -> None:
+        """Take or refuse a bundle, and say which. `after`: what the client has seen, here or elsewhere."""
         digest = ZERO_DIGEST
         try:
             bundle = Bundle(raw)
@@ -69,8 +80,9 @@ class Clients:
             self._reply(client, SubmitReply(digest, refused.reason.value, refused.detail))
             return
         self._origins[digest] = client
+        stamp = self.said.taken(bundle, after)
         self._spread(bundle)
-        self._reply(client, SubmitReply(digest, "", ""))
+        self._reply(client, SubmitReply(digest, "", "", *stamp))
 
     def spread_again(self, peer: int) -> None:
         """A peer is connected (again): send it what was handed in here and may have been spread without it."""
@@ -81,7 +93,7 @@ class Clients:
                 left -= len(bundle.raw)
                 if left < 0:
                     return
-                self._ctx.send(peer, BundleBody(bundle.raw))
+                self._ctx.send(peer, BundleBody(bundle.raw, self.said.stamp_of(digest)))
 
     def take(self, bundle: Bundle) -> None:
         """Check a bundle and put it into the pool; raises `Refused`. Cheap checks first, the signature last."""
@@ -138,6 +150,7 @@ class Clients:
 
     def _close(self, fate: Fate) -> None:
         self._ctx.fates.record(fate)
+        self.said.closed(fate)
         client = self._origins.pop(fate.digest, None)
         if client is not None and client in self._clients and self._clients[client].subscribed is not None:
             self._reply(client, fate)

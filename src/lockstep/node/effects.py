@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from lockstep.node.event_batch import FinalEvents
 from lockstep.node.events import Event, Question
 from lockstep.node.record import Record, StoredBlock
 from lockstep.sync.state_sync import Target
@@ -12,6 +13,7 @@ from lockstep.sync.state_walk import Arrived
 from lockstep.wire.client import ClientReply
 from lockstep.wire.light import AskLight, AskOutcome
 from lockstep.wire.message import FetchCheckpoint, FetchState, PeerMessage
+from lockstep.wire.stream import AskEvents, EventBatch
 from lockstep.wire.validators import ValidatorSet
 
 
@@ -114,6 +116,17 @@ class ServeProof:
 
 
 @dataclass(frozen=True, slots=True)
+class ServeEvents:
+    """Answer a reader of events: `event_batch.fill` the head with the newest blocks, given here, or older ones from the
+    log and the history."""
+
+    client: int
+    request: AskEvents
+    head: EventBatch
+    recent: tuple[FinalEvents, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ServeState:
     """Answer a peer that fetches the state: from a checkpoint, off the event loop, and only so many requests of a peer
     at a time. One that no honest peer makes is answered with `DropPeer`."""
@@ -193,5 +206,5 @@ class Halt:
 
 Effect = (
     Send | Broadcast | Persist | Resume | Execute | Commit | Checkpoint | Reply | ServeChain | ServeFate | ServeProof
-    | ServeState | ReadState | StoreChunks | InstallState | Prove | DropPeer | Note | Halt
+    | ServeEvents | ServeState | ReadState | StoreChunks | InstallState | Prove | DropPeer | Note | Halt
 )  # fmt: skip

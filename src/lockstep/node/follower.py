@@ -119,7 +119,7 @@ class Follower:
             case ClientAsked():
                 self._client_asked(event)
             case ClientLeft():
-                self._clients.left(event.client)
+                self._service.left(event.client)
             case PeerConnected():
                 self._connected(event.peer)
             case PeerLost():
@@ -172,6 +172,7 @@ class Follower:
         self._arrivals.tick()
         self._peers.tick(self._ctx.tree.root.view)
         self._sync.tick()
+        self._service.tick()
 
     # -- peers ----------------------------------------------------------------------------------------
 

@@ -79,6 +79,8 @@ class Inbox:
                 bundle = Bundle(message.raw)
                 if self._bundle_arrived(bundle):
                     self._spread(bundle, peer)
+                if message.stamp is not None:
+                    self._clients.said.heard(peer, message.stamp, bundle.digest)
             case Notarize() | Nullify() | Finalize():
                 drive(engine_.VoteArrived(peer, message))
             case Notarization() | Nullification() | Finalization():

@@ -154,7 +154,7 @@ class Replica:
                     self._builder.attempt()
                     return self._take_effects()
             case ClientLeft():
-                self._clients.left(event.client)
+                self._service.left(event.client)
             case PeerConnected():
                 self._peers.connected(event.peer)
                 self._clients.spread_again(event.peer)
@@ -217,6 +217,7 @@ class Replica:
         self._peers.tick(view)
         self._sync.tick()
         self._guests.spreader.tick()
+        self._service.tick()
 
     # -- nodes that don't vote ------------------------------------------------------------------------
 
@@ -237,7 +238,7 @@ class Replica:
 
     def _spread(self, bundle: Bundle) -> None:
         """A bundle that was handed in here goes to everybody."""
-        self._ctx.broadcast(BundleBody(bundle.raw))
+        self._ctx.broadcast(BundleBody(bundle.raw, self._clients.said.stamp_of(bundle.digest)))
         self._guests.spreader.bundle(bundle, self._ctx.index)
 
     # -- rejoining ------------------------------------------------------------------------------------

@@ -14,12 +14,14 @@ from lockstep.node.peers import Peers
 from lockstep.node.pipeline import BundleFate, Pipeline
 from lockstep.node.proofs import Proofs
 from lockstep.node.serving import Serving
-from lockstep.node.status import Totals, status
+from lockstep.node.status import Totals, state_of, status
+from lockstep.node.streams import Streams
 from lockstep.node.synchronizer import Synchronizer
 from lockstep.node.tree import Entry
 from lockstep.wire.client import AskAccount, AskFate, AskStatus, ClientRequest, Submit, Subscribe
 from lockstep.wire.codec import encode
 from lockstep.wire.light import AskGenesis, AskLight, AskOutcome, AskState
+from lockstep.wire.stream import After, AskEvents, Clock
 
 CHECKPOINT_COMMANDS: Final = 2_000_000
 """A checkpoint is also due after this many commands, to bound how long a restart takes to execute them again."""
@@ -44,6 +46,8 @@ class Service:
         self._totals.last_final_us = ctx.now_us
         self._totals.state_root = state_root
         self._since_checkpoint = [0, 0]  # blocks, commands
+        self._streams = Streams(ctx, clients.said, self._state, self._after)
+        self._seen = 0, 0
 
     def final(self, entry: Entry, fates: list[BundleFate]) -> None:
         """A block is final."""
@@ -55,6 +59,7 @@ class Service:
         totals.fills += execution.fills
         totals.last_final_us = self._ctx.now_us
         totals.state_root, totals.execution = execution.state_root, execution
+        self._streams.final(entry, self._pipeline.last_certificate)
         self._clients.block_final(entry, fates)
         self._serving.final(stored)
         self._proofs.final(entry.header, self._pipeline.last_certificate)
@@ -72,9 +77,33 @@ class Service:
             self._since_checkpoint = [0, 0]
             self._ctx.out.append(Checkpoint(entry.header.height, entry.header.encode(), encode(certificate)))
 
+    def tick(self) -> None:
+        """Time passes."""
+        self._streams.tick()
+
+    def left(self, client: int) -> None:
+        """A client's connection is gone."""
+        self._clients.left(client)
+        self._streams.left(client)
+
+    def _state(self) -> str:
+        return state_of(self._ctx, self._pipeline, self._totals, self._sync.progress())[0]
+
+    def _after(self, client: int, request: ClientRequest, clock: Clock) -> None:
+        """A request that had to come after something is due."""
+        if isinstance(request, Submit):
+            self._clients.submit(client, request.raw, clock)
+        else:
+            self.asked(client, request, *self._seen)
+
     def asked(self, client: int, request: ClientRequest, view: int, evidence: int) -> None:
         """A client asks. `view` and `evidence` are for the status answer."""
+        self._seen = view, evidence
         match request:
+            case AskEvents():
+                self._streams.read(client, request)
+            case After():
+                self._streams.after(client, request)
             case Submit():
                 self._clients.submit(client, request.raw)
             case AskFate():

@@ -40,6 +40,10 @@ class Pool:
         """The pending bundle of this digest."""
         return self._by_digest.get(digest)
 
+    def pending(self, account: int, sequence: int) -> Bundle | None:
+        """The pending bundle of this account and sequence."""
+        return self._by_account.get(account, {}).get(sequence)
+
     def admit(self, bundle: Bundle, next_sequence: int, final_height: int) -> None:
         """Check everything about `bundle` but its signature, against the final state; raises `Refused`.
 

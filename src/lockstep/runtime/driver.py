@@ -77,6 +77,7 @@ class Driver:
             effect_.ServeChain: parts.serving.put,
             effect_.ServeFate: parts.serving.put,
             effect_.ServeProof: parts.serving.put,
+            effect_.ServeEvents: parts.serving.put,
             effect_.ServeState: parts.serving.put,
             effect_.ReadState: parts.storage.pass_on,
             effect_.StoreChunks: parts.storage.pass_on,

@@ -10,13 +10,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from lockstep.base.errors import Refused
 from lockstep.log.reader import LogReader
-from lockstep.node.effects import DropPeer, Effect, Reply, Send, ServeChain, ServeFate, ServeProof, ServeState
+from lockstep.node.effects import (
+    DropPeer,
+    Effect,
+    Reply,
+    Send,
+    ServeChain,
+    ServeEvents,
+    ServeFate,
+    ServeProof,
+    ServeState,
+)
+from lockstep.node.event_batch import fill
 from lockstep.node.old_blocks import read_chain
 from lockstep.node.retention import pruned_text
 from lockstep.runtime.block_index import Folder
 from lockstep.runtime.directory import Directory
+from lockstep.runtime.event_reader import EventReader
 from lockstep.runtime.history import HistoryReader
 from lockstep.runtime.in_use import InUse
 from lockstep.runtime.index import Index
@@ -37,7 +51,7 @@ class LetGo:
     """Unpin checkpoints that nobody has asked for of late."""
 
 
-Request = ServeChain | ServeFate | ServeProof | ServeState | LetGo
+Request = ServeChain | ServeFate | ServeProof | ServeEvents | ServeState | LetGo
 
 
 class StoredCheckpoints:
@@ -57,7 +71,7 @@ class StoredCheckpoints:
 
 
 class Serving:
-    """Answers `ServeChain`, `ServeFate`, `ServeProof` and `ServeState` with `Send` and `Reply`."""
+    """Answers `ServeChain`, `ServeFate`, `ServeProof`, `ServeEvents` and `ServeState` with `Send` and `Reply`."""
 
     def __init__(
         self,
@@ -77,6 +91,7 @@ class Serving:
         self._history = HistoryReader(history)
         self._index = index
         self._light = LightServing(self._log, self._history, index)
+        self._events = EventReader(self._log, self._history, index)
         self._answered = answered
         self._checkpoints = CheckpointServer(StoredCheckpoints(store))
         self._lock = threading.Lock()
@@ -125,6 +140,12 @@ class Serving:
             self._in_use.served = self._checkpoints.lowest
         elif isinstance(request, ServeFate):
             self._answered(Reply(request.client, self._fate(request.digest)))
+        elif isinstance(request, ServeEvents):
+            filled = fill(request.head, request.request, request.recent, self._events.read)
+            lowest = self._index.lowest().blocks
+            if filled.reason and request.request.height < lowest:
+                filled = msgspec.structs.replace(filled, reason=pruned_text(lowest))
+            self._answered(Reply(request.client, filled))
         else:
             self._answered(Reply(request.client, self._light.answer(request)))
 

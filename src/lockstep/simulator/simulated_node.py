@@ -113,6 +113,7 @@ class SimulatedNode:
             effect_.ServeChain: self._serve_chain,
             effect_.ServeFate: self._serve_fate,
             effect_.ServeProof: lambda _: None,  # old finalizations and outcomes: no client in here asks for those
+            effect_.ServeEvents: lambda _: None,  # nobody in here reads events
             effect_.ServeState: self._serve_state,
             effect_.ReadState: lambda e: self.storage.put(e),
             effect_.StoreChunks: lambda e: self.storage.put(e),
