@@ -19,6 +19,7 @@ from lockstep.runtime.network import (
     IDENTITY_FILE,
     join_network,
     make_identity,
+    make_observer,
     new_key,
     read_identities,
 )
@@ -115,6 +116,26 @@ def home(
         raise ConfigurationError(f"--feed-key is {2 * PUBLIC_KEY_BYTES} hex digits, not {feed_key!r}")
     joined = join_network(home, load_genesis(genesis), public, durability, retention, keep_days, keep_blocks)
     print(f"{joined.path} is {joined.name}'s home; run it with: lockstep node --home {joined.path}")
+
+
+@app.command("observer")
+def observer(
+    home: Annotated[Path, typer.Argument(help="The new home.")],
+    genesis: Annotated[Path, typer.Option(help="The network's genesis.json.")],
+    follow: Annotated[
+        list[str] | None,
+        typer.Option(help="host:port of a node to follow; again for more. All validators if left out."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="For people.")] = "",
+    peers: Annotated[str, typer.Option(help="host:port at which other nodes reach it; a free port if left out.")] = "",
+    clients: Annotated[str, typer.Option(help="host:port at which clients reach it; a free port if left out.")] = "",
+    durability: Annotated[str, typer.Option(help="fsync, or write (survives the process only).")] = "fsync",
+) -> None:
+    """A home for a node that follows without voting, with a key of its own."""
+    made = make_observer(home, load_genesis(genesis), name, peers, clients, follow or (), durability)
+    print(f"{made.path} is the home of {made.name}, which does not vote; its public key is {made.key.public.hex()}")
+    print(f"peers {made.config.peer_listen}  clients {made.config.client_listen}")
+    print(f"run it with: lockstep node --home {made.path}")
 
 
 def _read_accounts(path: Path) -> tuple[Account, ...]:

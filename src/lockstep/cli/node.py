@@ -1,4 +1,4 @@
-"""`lockstep node`: run one validator."""
+"""`lockstep node`: run one node."""
 
 from pathlib import Path
 from typing import Annotated

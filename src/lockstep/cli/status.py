@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lockstep.base.limits import FIRST_OBSERVER
 from lockstep.cli import Exit
 from lockstep.cli.target import AddressOption, GenesisOption, HomeOption, ask, find_target
 from lockstep.wire.client import StatusReply, StorageStatus, SyncProgress
@@ -60,12 +61,16 @@ def _print(reply: StatusReply) -> None:
         f"pool {reply.pool_bundles:,} bundles; since the start {reply.blocks:,} blocks, {reply.commands:,} commands, "
         f"{reply.fills:,} fills; {reply.rss_mib} MiB; {reply.evidence} pieces of evidence"
     )
+    console.print(
+        f"{reply.observers} observers connected; sent {reply.validators_bytes_out >> 10:,} KiB to validators, "
+        f"{reply.observers_bytes_out >> 10:,} KiB to observers"
+    )
     if reply.storage is not None:
         _print_storage(console, reply.storage)
     peers = Table("peer", "connected", "view", "final height", "round trip")
     for peer in reply.peers:
         peers.add_row(
-            str(peer.validator), "yes" if peer.connected else "no", str(peer.view), str(peer.final_height),
+            _name(peer.validator), "yes" if peer.connected else "no", str(peer.view), str(peer.final_height),
             f"{peer.rtt_us / 1000:.1f} ms",
         )  # fmt: skip
     console.print(peers)
@@ -78,6 +83,10 @@ def _print_storage(console: Console, storage: StorageStatus) -> None:
         f"{storage.log_bytes >> 20:,} MiB, history {storage.history_bytes >> 20:,} MiB, store "
         f"{storage.store_bytes >> 20:,} MiB ({storage.store_bytes_used >> 20:,} used)"
     )
+
+
+def _name(peer: int) -> str:
+    return str(peer) if peer < FIRST_OBSERVER else f"observer {peer - FIRST_OBSERVER}"
 
 
 def _print_sync(console: Console, sync: SyncProgress) -> None:

@@ -12,6 +12,7 @@ import typer
 from lockstep.base.errors import ConfigurationError
 from lockstep.gateway.client import Client, connect
 from lockstep.runtime.home import CONFIG_FILE, GENESIS_FILE, load_home
+from lockstep.runtime.tls import make_certificate
 from lockstep.wire.genesis import Validator, load_genesis
 
 T = TypeVar("T")
@@ -41,8 +42,12 @@ def find_target(home: Path | None, address: str | None, genesis: Path | None) ->
     """The node that the options name; raises `ConfigurationError`."""
     if home is not None and genesis is None:
         loaded = load_home(home_of(home))
-        validators, own = loaded.genesis.validators, loaded.genesis.validators[loaded.index]
-        return _named(validators, address) if address else _target(own)
+        validators = loaded.genesis.validators
+        if address:
+            return _named(validators, address)
+        if loaded.is_observer:
+            return Target(loaded.name, loaded.config.client_listen, make_certificate(loaded.key))
+        return _target(validators[loaded.index])
     if genesis is not None and address is not None and home is None:
         return _named(load_genesis(genesis).validators, address)
     raise ConfigurationError("say which node: --home HOME, or --address HOST:PORT with --genesis FILE")

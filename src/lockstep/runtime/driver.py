@@ -17,6 +17,7 @@ import msgspec
 from lockstep.node import effects as effect_
 from lockstep.node.effects import Effect, Halt, Severity
 from lockstep.node.events import Event, Tick
+from lockstep.node.follower import Follower
 from lockstep.node.replica import Replica
 from lockstep.runtime.archive import CheckpointJob, InstallJob
 from lockstep.runtime.clock import Clock
@@ -55,14 +56,14 @@ class Driver:
         self._clock = clock
         self._failed = failed
         self._loop = asyncio.get_running_loop()
-        self._replica: Replica | None = None
+        self._replica: Replica | Follower | None = None
         self._events: deque[Event] = deque()
         self._is_running = False
         self._is_settling = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_us = 0
 
-    def start(self, replica: Replica, parts: Parts) -> None:
+    def start(self, replica: Replica | Follower, parts: Parts) -> None:
         """Begin to step. Events that came before are taken now."""
         self._parts = parts
         self._carriers: dict[type, Callable[[Any], None]] = {
@@ -160,7 +161,12 @@ class Driver:
     def _reply(self, effect: effect_.Reply) -> None:
         message = effect.message
         if isinstance(message, StatusReply):
-            message = msgspec.structs.replace(message, rss_mib=resident_mib(), storage=self._parts.stored())
+            transport = self._parts.transport
+            message = msgspec.structs.replace(
+                message, rss_mib=resident_mib(), storage=self._parts.stored(), observers=transport.observers,
+                validators_bytes_out=sum(traffic.bytes_out for traffic in transport.traffic.values()),
+                observers_bytes_out=transport.observer_traffic.bytes_out,
+            )  # fmt: skip
         self._parts.server.reply(effect.client, message)
 
     # -- time -----------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """A node's home: the folder that holds everything that is its own.
 
 genesis.json    the chain
-key             the validator's Ed25519 seed, hex, readable by its owner only
+key             the node's Ed25519 seed, hex, readable by its owner only
 node.json       `NodeConfig`
 log/ checkpoints/ history/     what the node writes
 node.log  lock                 notes for people; held while a node runs
@@ -9,16 +9,20 @@ node.log  lock                 notes for people; held while a node runs
 
 import fcntl
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from lockstep.base.digest import short
 from lockstep.base.errors import ConfigurationError
 from lockstep.base.keys import SEED_BYTES, PrivateKey
+from lockstep.node.context import NOT_A_VALIDATOR
 from lockstep.node.retention import DAY_MS, KEEP_BLOCKS, KEEP_BLOCKS_MIN, KEEP_DAYS, Mode, Retention
 from lockstep.runtime.address import parse_address
+from lockstep.runtime.guests import OBSERVERS_LIMIT, OBSERVERS_MAX_DEFAULT, Admission, admission_of
 from lockstep.runtime.tls import check_certificates
 from lockstep.wire.genesis import Genesis, load_genesis
 
@@ -45,6 +49,18 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """full keeps blocks and events of so many days, pruned their certified headers."""
     keep_blocks: int = KEEP_BLOCKS
     """full and pruned keep this many blocks at least."""
+    observer: bool = False
+    """This node may have a key that is no validator's: it then follows without voting."""
+    name: str = ""
+    """Of an observer, for people."""
+    announce: str = ""
+    """Where others may dial an observer; empty: `peer_listen`, unless that is every address of the machine."""
+    follow: tuple[str, ...] = ()
+    """Peer addresses that an observer dials; empty: the validators'."""
+    observers_max: int = OBSERVERS_MAX_DEFAULT
+    """Observers that may connect to this node; 0: none."""
+    observers_allowed: tuple[str, ...] = ()
+    """Their public keys, in hex; empty: anybody."""
 
     @property
     def retention_rule(self) -> Retention:
@@ -60,12 +76,31 @@ class Home:
     genesis: Genesis
     key: PrivateKey
     index: int
+    """The validator's; `NOT_A_VALIDATOR` for an observer."""
     config: NodeConfig
 
     @property
+    def is_observer(self) -> bool:
+        """Whether this node follows without voting."""
+        return self.index == NOT_A_VALIDATOR
+
+    @property
     def name(self) -> str:
-        """The validator's name."""
+        """The validator's name, or the observer's."""
+        if self.is_observer:
+            return self.config.name or f"observer-{short(self.key.public)}"
         return self.genesis.validators[self.index].name
+
+    @property
+    def announce(self) -> str:
+        """Where others may dial an observer; empty: nowhere."""
+        host, _ = parse_address(self.config.peer_listen)
+        return self.config.announce or ("" if host in ("0.0.0.0", "::") else self.config.peer_listen)
+
+    @property
+    def admission(self) -> Admission:
+        """Which observers may connect to it."""
+        return admission_of(self.config.observers_max, self.config.observers_allowed)
 
     @property
     def log(self) -> Path:
@@ -112,7 +147,7 @@ def read_key(path: Path) -> PrivateKey:
 
 def create_home(path: Path, genesis: Genesis, key: PrivateKey, config: NodeConfig) -> Home:
     """Make a home; raises `ConfigurationError` when there is one already, or something doesn't fit."""
-    index = _index_of(genesis, key)
+    index = _index_of(genesis, key, config)
     _check_config(config)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -143,7 +178,7 @@ def load_home(path: Path) -> Home:
     except msgspec.DecodeError as error:
         raise ConfigurationError(f"{path / CONFIG_FILE} is not valid: {error}") from error
     _check_config(config)
-    return Home(path, genesis, key, _index_of(genesis, key), config)
+    return Home(path, genesis, key, _index_of(genesis, key, config), config)
 
 
 def lock_home(home: Home) -> int:
@@ -160,11 +195,16 @@ def lock_home(home: Home) -> int:
     return file
 
 
-def _index_of(genesis: Genesis, key: PrivateKey) -> int:
+def _index_of(genesis: Genesis, key: PrivateKey, config: NodeConfig) -> int:
     for index, validator in enumerate(genesis.validators):
         if validator.public_key == key.public:
             return index
-    raise ConfigurationError(f"the key {key.public.hex()} is no validator's in the genesis {genesis.name!r}")
+    if config.observer:
+        return NOT_A_VALIDATOR
+    raise ConfigurationError(
+        f"the key {key.public.hex()} is no validator's in the genesis {genesis.name!r}; a home that follows without "
+        "voting is made with: lockstep init observer"
+    )
 
 
 def _check_config(config: NodeConfig) -> None:
@@ -178,3 +218,10 @@ def _check_config(config: NodeConfig) -> None:
         raise ConfigurationError(f"retention is archive, full or pruned, not {config.retention!r}")
     if not 0 <= config.keep_days <= _KEEP_DAYS_MAX or config.keep_blocks < KEEP_BLOCKS_MIN:
         raise ConfigurationError(f"keep_days is 0 to {_KEEP_DAYS_MAX}, and keep_blocks at least {KEEP_BLOCKS_MIN}")
+    if not 0 <= config.observers_max <= OBSERVERS_LIMIT:
+        raise ConfigurationError(f"observers_max is 0 to {OBSERVERS_LIMIT}, not {config.observers_max}")
+    for address in (*config.follow, *([config.announce] if config.announce else [])):
+        parse_address(address)
+    for key in config.observers_allowed:
+        if not re.fullmatch(r"[0-9a-f]{64}", key):
+            raise ConfigurationError(f"observers_allowed holds public keys, 64 hex digits each, not {key!r}")

@@ -98,6 +98,21 @@ def init_network(
     ]  # fmt: skip
 
 
+def make_observer(
+    path: Path, genesis: Genesis, name: str = "", peer_listen: str = "", client_listen: str = "",
+    follow: Sequence[str] = (), durability: str = "fsync",
+) -> Home:  # fmt: skip
+    """Make the home of a node that doesn't vote, with a key of its own; free ports of this machine where none are
+    given. Raises `ConfigurationError`."""
+    ports = [format_address("127.0.0.1", port) for port in free_ports(2)]
+    config = NodeConfig(
+        peer_listen or ports[0], client_listen or ports[1], b"", durability, observer=True, name=name,
+        follow=tuple(follow),
+    )  # fmt: skip
+    key = read_key(path / KEY_FILE) if (path / KEY_FILE).exists() else new_key()
+    return create_home(path, genesis, key, config)
+
+
 def make_validator(name: str, key: PrivateKey, peer_address: str, client_address: str, stake: int = 1) -> Validator:
     """The public part of a validator, as it stands in a genesis."""
     parse_address(peer_address)

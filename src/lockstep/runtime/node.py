@@ -22,6 +22,8 @@ from lockstep.base.errors import LockstepError, StorageFailed
 from lockstep.ledger.subtree import warm_up as warm_up_subtrees
 from lockstep.ledger.warm import warm_up as warm_up_ledger
 from lockstep.node.effects import Halt, Severity
+from lockstep.node.follower import Follower
+from lockstep.node.recovery import Restored
 from lockstep.node.replica import Identity, Replica
 from lockstep.runtime.archive import Archive
 from lockstep.runtime.clock import Clock
@@ -100,7 +102,10 @@ class Node:
     async def _live(self, opened: Opened) -> None:
         home, clock = self._home, Clock()
         driver = Driver(clock, self._failed)
-        transport = Transport(home.genesis, home.index, home.key, home.config.peer_listen, driver.handle, self._note)
+        transport = Transport(
+            home.genesis, None if home.is_observer else home.index, home.key, home.config.peer_listen, driver.handle,
+            self._note, home.admission, home.announce if home.is_observer else "", home.config.follow,
+        )  # fmt: skip
         limits = ClientLimits(home.config.clients_max, requests_per_second=home.config.client_requests_per_second)
         server = ClientServer(home.key, home.config.client_listen, driver.handle, self._refused_client, limits)
         in_use = InUse(home.path)
@@ -119,8 +124,7 @@ class Node:
         self._execution = execution
         carry_one = self._to_loop(lambda effect: driver.carry_out((effect,)))
         serving = Serving(home.log, home.history, opened.index, opened.store, carry_one, self._failed_elsewhere, in_use)
-        identity = Identity(home.index, home.key, home.config.feed_key)
-        replica = Replica(home.genesis, identity, opened.restored, clock.now_us())
+        replica = _core(home, opened.restored, clock.now_us())
         parts = Parts(
             transport, server, storage, execution, serving, self._note, self._halted, self._committed,
             lambda: archive.stored,
@@ -206,6 +210,12 @@ class Node:
             self._progress("live", {"height": height})
         elif height % _REPLAY_STEP == 0:
             self._progress("replaying", {"from": height, "to": self._replay_to})
+
+
+def _core(home: Home, restored: Restored, now_us: int) -> Replica | Follower:
+    if home.is_observer:
+        return Follower(home.genesis, home.name, home.key, restored, now_us)
+    return Replica(home.genesis, Identity(home.index, home.key, home.config.feed_key), restored, now_us)
 
 
 def run_node(path: Path, progress: Progress = print_progress) -> int:

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from lockstep.base.errors import Refused
+from lockstep.base.limits import FIRST_OBSERVER
 from lockstep.log.reader import LogReader
 from lockstep.node.effects import (
     DropPeer,
@@ -31,6 +32,7 @@ from lockstep.node.retention import pruned_text
 from lockstep.runtime.block_index import Folder
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.event_reader import EventReader
+from lockstep.runtime.guests import OBSERVERS_LIMIT
 from lockstep.runtime.history import HistoryReader
 from lockstep.runtime.in_use import InUse
 from lockstep.runtime.index import Index
@@ -45,6 +47,9 @@ from lockstep.wire.message import FetchCheckpoint
 REQUESTS_MAX: Final = 1_024
 STATE_REQUESTS_MAX: Final = 24
 """Of one peer, waiting."""
+OBSERVER_BYTES_PER_SECOND: Final = 48 * 1024 * 1024
+"""What one node that doesn't vote is given in the long run, so that it costs validators little of their time."""
+BURST_SECONDS: Final = 1.0
 
 
 class LetGo:
@@ -96,19 +101,43 @@ class Serving:
         self._checkpoints = CheckpointServer(StoredCheckpoints(store))
         self._lock = threading.Lock()
         self._of_peer: dict[int, int] = {}
+        self._owes: dict[int, float] = {}
+        """Of nodes that don't vote: until when what they were given is paid for by time."""
         self._worker: Worker[Request] = Worker("serving", self._work, failed)
 
     def put(self, request: Request) -> None:
         """Take a request, if not too many wait."""
         if self._worker.waiting >= REQUESTS_MAX:
             return
-        if isinstance(request, ServeState):
-            with self._lock:
-                waiting = self._of_peer.get(request.peer, 0)
-                if waiting >= STATE_REQUESTS_MAX:
-                    return
-                self._of_peer[request.peer] = waiting + 1
+        if isinstance(request, ServeState | ServeChain) and not self._may_wait(request):
+            return
         self._worker.put(request)
+
+    def _may_wait(self, request: ServeState | ServeChain) -> bool:
+        """Whether a peer's request is taken; it counts."""
+        peer = request.peer
+        with self._lock:
+            waiting = self._of_peer.get(peer, 0)
+            is_bounded = isinstance(request, ServeState) or peer >= FIRST_OBSERVER
+            if is_bounded and waiting >= STATE_REQUESTS_MAX:
+                return False
+            if peer >= FIRST_OBSERVER and self._owes.get(peer, 0.0) > time.monotonic():
+                return False
+            self._of_peer[peer] = waiting + 1
+        return True
+
+    def _served(self, peer: int, size: int) -> None:
+        """A peer's request was answered with so many bytes."""
+        with self._lock:
+            left = self._of_peer.pop(peer) - 1
+            if left:
+                self._of_peer[peer] = left
+            if peer >= FIRST_OBSERVER:
+                now = time.monotonic()
+                begin = max(now - BURST_SECONDS, self._owes.pop(peer, 0.0))
+                self._owes[peer] = begin + size / OBSERVER_BYTES_PER_SECOND
+                while len(self._owes) > OBSERVERS_LIMIT:
+                    self._owes.pop(next(iter(self._owes)))
 
     def close(self) -> None:
         """Finish what is queued."""
@@ -133,6 +162,7 @@ class Serving:
             first, lowest = request.from_height, self._index.lowest().blocks
             chain = read_chain(self._log, self._index.block, first, request.final_height, lowest)
             self._answered(Send(request.peer, chain))
+            self._served(request.peer, sum(len(raw) for block in chain.blocks for raw in block.bundles))
         elif isinstance(request, ServeState):
             self._state(request)
         elif isinstance(request, LetGo):
@@ -150,6 +180,7 @@ class Serving:
             self._answered(Reply(request.client, self._light.answer(request)))
 
     def _state(self, request: ServeState) -> None:
+        size = 0
         now_us = time.monotonic_ns() // 1_000
         try:
             if isinstance(request.request, FetchCheckpoint):
@@ -157,12 +188,13 @@ class Serving:
                 if offer is not None:
                     self._answered(Send(request.peer, offer))
             else:
-                self._answered(Send(request.peer, self._checkpoints.part(request.request, now_us)))
+                part = self._checkpoints.part(request.request, now_us)
+                size = len(part.data)
+                self._answered(Send(request.peer, part))
         except Refused as refused:
             self._answered(DropPeer(request.peer, str(refused)))
         self._in_use.served = self._checkpoints.lowest
-        with self._lock:
-            self._of_peer[request.peer] -= 1
+        self._served(request.peer, size)
 
     def _fate(self, digest: bytes) -> Fate:
         place = self._index.fate(digest)

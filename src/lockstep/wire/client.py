@@ -177,7 +177,8 @@ class StorageStatus(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
 
 
 class StatusReply(msgspec.Struct, frozen=True, array_like=True, tag=14, forbid_unknown_fields=True):
-    """`state` is syncing, live, lagging, stalled or halted; `allowed` says what it permits."""
+    """`state` is syncing, live, lagging, stalled or halted; `allowed` says what it permits. `validator` is -1 for
+    a node that doesn't vote."""
 
     name: str
     validator: int
@@ -205,6 +206,12 @@ class StatusReply(msgspec.Struct, frozen=True, array_like=True, tag=14, forbid_u
     """None when it is not behind."""
     storage: StorageStatus | None = None
     """None before the node has looked."""
+    observers: int = 0
+    """Connected nodes that don't vote."""
+    validators_bytes_out: int = 0
+    """Sent to validators since the process started."""
+    observers_bytes_out: int = 0
+    """Sent to nodes that don't vote."""
 
 
 class BlockFinal(msgspec.Struct, frozen=True, array_like=True, tag=15, forbid_unknown_fields=True):
