@@ -5,7 +5,9 @@ collects the public parts into a genesis (`read_identities`), and everybody make
 private key ever travels.
 """
 
+import contextlib
 import os
+import random
 import socket
 import time
 from collections.abc import Sequence
@@ -24,6 +26,8 @@ from lockstep.wire.genesis import Account, Genesis, Instrument, Parameters, Vali
 
 IDENTITY_FILE: Final = "validator.json"
 FEED_KEY_FILE: Final = "feed-key"
+PORTS: Final = (10_240, 32_768)
+"""Below those of outgoing connections, as Linux has them (ip_local_port_range)."""
 
 
 def new_key() -> PrivateKey:
@@ -32,9 +36,13 @@ def new_key() -> PrivateKey:
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Ports that nobody listens on now; all different, because they are held together."""
+    """Ports that nobody listens on now; all different, because they are held together. Not of those that the system
+    gives to outgoing connections: one of these could have it when the node that it is meant for starts."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    held = [socket.create_server((host, 0), family=family) for _ in range(count)]
+    held: list[socket.socket] = []
+    while len(held) < count:
+        with contextlib.suppress(OSError):
+            held.append(socket.create_server((host, random.randrange(*PORTS)), family=family))
     ports: list[int] = [one.getsockname()[1] for one in held]
     for one in held:
         one.close()
