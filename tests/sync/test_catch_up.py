@@ -121,6 +121,13 @@ def test_a_silent_peer_is_asked_less_and_less_and_its_late_answer_is_still_good(
     assert catch_up.peers[1].score == 100
 
 
+def test_where_nobody_answers_one_is_asked_each_second_all_the_same() -> None:
+    catch_up = asked(2, 64)
+    found = [requests(catch_up, ROOT, 64, [1, 2], second * TIMEOUT_US) for second in range(1, 9)]
+    assert all(len(now) == 1 for now in found), "a partition that heals must not leave everybody resting"
+    assert {peer for now in found for peer, _ in now} == {1, 2}
+
+
 def test_what_is_needed_first_is_asked_of_a_second_peer_long_before_the_time_out() -> None:
     catch_up = asked(2, 128)
     catch_up.answered(2, chain(65, 128, 128, LONG), 1_000)
@@ -136,14 +143,24 @@ def test_a_peer_without_the_blocks_rests_and_when_all_are_they_are_nowhere() -> 
     assert requests(catch_up, ROOT, 6, [1, 2], 20) == [(2, 1)]
     catch_up.answered(2, Chain((), None), 30)
     assert requests(catch_up, ROOT, 6, [1, 2], 40) == []
-    assert not catch_up.is_nowhere(1, [1, 2], 2)
+    assert not catch_up.is_nowhere(0, [1, 2], 2)
     later = LACKING_US + 50
     for peer in (1, 2):
         assert requests(catch_up, ROOT, 6, [1, 2], later + peer) == [(peer, 1)]
         catch_up.answered(peer, Chain((), None), later + peer)
-    assert catch_up.is_nowhere(1, [1, 2], 2)
-    assert not catch_up.is_nowhere(1, [1, 2, 3], 2), "the third has not been asked"
-    assert not catch_up.is_nowhere(2, [1, 2], 2), "that was about another block"
+    assert catch_up.is_nowhere(0, [1, 2], 2)
+    assert not catch_up.is_nowhere(0, [1, 2, 3], 2), "the third has not been asked"
+    assert not catch_up.is_nowhere(1, [1, 2], 2), "that was about another block"
+
+
+def test_what_nobody_has_may_lie_above_blocks_that_wait_for_a_certificate() -> None:
+    """Sync seed 48: the certificate was in blocks that everybody pruned meanwhile, and the node waited for ever."""
+    catch_up = asked(1)
+    catch_up.answered(1, chain(1, 1, None), 10)
+    for now in (20, LACKING_US + 40):
+        assert requests(catch_up, ROOT, 6, [1], now) == [(1, 2)]
+        catch_up.answered(1, Chain((), None), now)
+    assert catch_up.is_nowhere(0, [1], 2)
 
 
 def test_one_word_of_having_pruned_the_blocks_is_enough() -> None:
@@ -305,3 +322,11 @@ def test_a_certified_chain_beside_our_own_final_block_is_a_fork_and_stops_the_no
         assert "does not follow" in answered(false).blamed[0][1]
     forged = certify(BLOCKS[3][0], (0, 1))
     assert "quorum" in answered(Chain(chain(2, 4, None).blocks, forged)).blamed[0][1]
+
+
+def test_a_request_that_is_not_needed_any_more_makes_nobody_else_be_asked() -> None:
+    catch_up = asked(2, 128)
+    catch_up.answered(2, chain(65, 128, 128, LONG), 1_000)
+    tip = LONG[63][0]  # the first 64 came another way; peer 1 is still asked for them
+    assert requests(catch_up, tip, 200, [1, 2, 3], HEDGE_US) == [(3, 129), (2, 193)]
+    assert requests(catch_up, tip, 200, [1, 2], 2 * HEDGE_US) == []

@@ -74,7 +74,10 @@ class Identity:
 class Replica:
     """One replica. Give it events in order; carry out its effects in order."""
 
-    def __init__(self, genesis: Genesis, identity: Identity, restored: Restored, now_us: int) -> None:
+    def __init__(
+        self, genesis: Genesis, identity: Identity, restored: Restored, now_us: int, state_from_blocks: int = 0
+    ) -> None:
+        """`state_from_blocks`: see `Synchronizer`."""
         validators = validator_set(genesis)
         tree = Tree(restored.header, restored.directory)
         tree.root_observed_ms = dict(restored.observed_ms)
@@ -91,7 +94,9 @@ class Replica:
         recovery = Recovery(ctx, self._bodies, self._pipeline)
         recovery.read(restored.records)
         is_fresh = restored.header.height == 0 and not (recovery.votes or recovery.certificates)
-        self._sync = Synchronizer(ctx, self._pipeline, self._bodies.forget, self._fell_behind, is_fresh)
+        self._sync = Synchronizer(
+            ctx, self._pipeline, self._bodies.forget, self._fell_behind, is_fresh, state_from_blocks
+        )
         self._sync.is_rebuilt = restored.is_rebuilt and not recovery.votes
         self._service = Service(
             ctx, restored.state_root, self._clients, self._proofs, self._serving, self._peers, self._pipeline,
@@ -181,6 +186,11 @@ class Replica:
     def final(self) -> Header:
         """The newest final block's header."""
         return self._ctx.tree.root
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether blocks are missing below what is certified to be final."""
+        return self._pipeline.missing
 
     @property
     def halted(self) -> str:

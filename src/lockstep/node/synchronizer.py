@@ -44,10 +44,12 @@ class Synchronizer:
 
     def __init__(
         self, ctx: Context, pipeline: Pipeline, forget: Callable[[bytes], None], fell_behind: Callable[[], None],
-        is_fresh: bool,
+        is_fresh: bool, state_from_blocks: int = 0,
     ) -> None:  # fmt: skip
         """`forget` is told of blocks that came; `fell_behind`, once, when an empty home (`is_fresh`) turns out to be
-        on a chain that has moved on."""
+        on a chain that has moved on. `state_from_blocks`: a distance below which no state is fetched while there are
+        blocks (0: `BEHIND_BLOCKS_MIN`)."""
+        self._state_from_blocks = state_from_blocks or BEHIND_BLOCKS_MIN
         self._ctx = ctx
         self._pipeline = pipeline
         self._forget = forget
@@ -110,7 +112,7 @@ class Synchronizer:
                 self._give_up("the head was reached by replay")
             return
         self._measure()
-        if self._behind >= BEHIND_BLOCKS_MIN:
+        if self._behind >= self._state_from_blocks or self._has_no_blocks:
             self._compare()
         elif not self._is_fetching:
             self._state = None
@@ -131,8 +133,9 @@ class Synchronizer:
             self._replay.pause()
         else:
             self._replay.at(self._ctx.tree.root.height, now)
-        if self._is_fresh and self._behind >= BEHIND_BLOCKS_MIN and not self.is_rebuilt:
+        if self._is_fresh and self._behind >= self._state_from_blocks and not self.is_rebuilt:
             self.is_rebuilt = True
+            reached("synchronizer: an empty home finds itself far behind")
             self._fell_behind()
 
     # -- the choice -----------------------------------------------------------------------------------
@@ -157,6 +160,9 @@ class Synchronizer:
         replay = 1e9 if self._has_no_blocks else replay_seconds(self._behind, self._replay, self._network)
         fetch = self._fetch_seconds(state)
         if not self._is_fetching and is_clearly_shorter(fetch, replay):
+            reached("synchronizer: a state is fetched")
+            if self._has_no_blocks:
+                reached("synchronizer: a state is fetched, for nobody has the blocks")
             self._fetch(state, replay, fetch)
         elif self._is_fetching and is_clearly_shorter(replay, fetch):
             self._give_up(f"replay takes {replay:.1f} s, the state {fetch:.1f} s more")
@@ -164,7 +170,7 @@ class Synchronizer:
     @property
     def _has_no_blocks(self) -> bool:
         """Nobody seems to have our next block."""
-        return self._catch_up.is_nowhere(self._pipeline.tip.height + 1, list(self._ctx.connected), EMPTY_CHAINS_MAX)
+        return self._catch_up.is_nowhere(self._pipeline.tip.height, list(self._ctx.connected), EMPTY_CHAINS_MAX)
 
     def _fetch_seconds(self, state: StateSync) -> float:
         assert state.target is not None
@@ -184,6 +190,7 @@ class Synchronizer:
 
     def _give_up(self, why: str) -> None:
         if self._is_fetching:
+            reached("synchronizer: fetching a state is given up")
             self._ctx.note(Severity.INFO, f"fetching the state is given up: {why}")
         self._state, self._is_fetching = None, False
         self._again_us = self._ctx.now_us + AGAIN_US
@@ -272,6 +279,7 @@ class Synchronizer:
         state.arrived.clear()
         if state.is_complete and state.target is not None and state.target.header.height > ctx.tree.root.height:
             self._is_installed = True
+            reached("synchronizer: a state is installed")
             ctx.note(Severity.INFO, f"the state at height {state.target.header.height} is here, and is installed")
             ctx.out.append(InstallState(state.target, self.is_rebuilt))
 

@@ -58,6 +58,15 @@ class SeenEvidence:
     raw: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """A node called a peer a liar, and dropped it."""
+
+    at_us: int
+    peer: int
+    detail: str
+
+
 @dataclass(slots=True)
 class NodeHistory:
     """One validator's life. Twins share an index and have a history each; they are faulty."""
@@ -81,6 +90,9 @@ class NodeHistory:
     """Table number (`venue.schema`) → bytes of its used rows, in the committed state, if the node was up."""
     final_height_at_end: int = 0
     is_up_at_end: bool = False
+    installed: list[int] = field(default_factory=list)
+    """Heights at which a state was installed that had been fetched: the blocks up to there were not executed here."""
+    blamed: list[Blame] = field(default_factory=list)
     starts: int = 0
     stopped: str = ""
     """Why the node stopped by itself, last: halted, refused its own log, a failed write."""

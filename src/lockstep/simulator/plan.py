@@ -14,12 +14,13 @@ from typing import Final
 
 from lockstep.simulator.byzantine import BEHAVIOURS
 from lockstep.simulator.chance import chance, stream
-from lockstep.simulator.fault import KINDS, LYING, Fault
+from lockstep.simulator.fault import DISTURBING, KINDS, LYING, Fault
+from lockstep.simulator.machine import Machine, draw_machines
 
-PROFILES: Final = ("swarm", "wan", "lan", "byzantine", "disk")
+PROFILES: Final = ("swarm", "wan", "lan", "byzantine", "disk", "sync")
 SECOND: Final = 1_000_000
 _TABLES: Final = {"swarm": ("lan", "lan", "aws", "cities"), "wan": ("aws", "cities"), "lan": ("lan",),
-                  "byzantine": ("lan", "lan", "aws"), "disk": ("lan",)}  # fmt: skip
+                  "byzantine": ("lan", "lan", "aws"), "disk": ("lan",), "sync": ("lan",) * 5 + ("aws",)}  # fmt: skip
 _DELTA_MS: Final = {"lan": 50, "aws": 250, "cities": 400}
 TWINS: Final = "twins"
 
@@ -37,8 +38,7 @@ class Plan:
     idle_block_ms: int
     streams: bool
     bytes_per_second: int
-    sync_us: tuple[int, int]
-    segment_bytes: int
+    machines: tuple[Machine, ...]
     checkpoint_interval: int
     clock_offsets_us: tuple[int, ...]
     clock_drifts_ppm: tuple[int, ...]
@@ -52,6 +52,10 @@ class Plan:
     left_out: tuple[int, ...] = ()
     """Honest validators that are not healed for the liveness phase."""
     faults: tuple[Fault, ...] = ()
+    joining: dict[int, int] = field(default_factory=dict)
+    """Validators that are not there at the beginning → microseconds after which their empty home starts."""
+    light_clients: int = 0
+    """Light clients that follow the chain, and check every proof that they are given."""
 
     @property
     def validators(self) -> int:
@@ -62,6 +66,14 @@ class Plan:
     def is_beyond_third(self) -> bool:
         """Whether more may be faulty than safety stands."""
         return 3 * sum(self.stakes[v] for v in self.faulty) >= sum(self.stakes)
+
+    @property
+    def following(self) -> tuple[int, ...]:
+        """Whose word does not count, for their homes were rebuilt, but who must reach the others' height."""
+        rebuilt = {fault.node for fault in self.faults if fault.kind == "rebuilt"}
+        if self.profile != "sync":
+            return ()
+        return tuple(v for v in self.faulty if v in rebuilt and v not in self.behaviours)
 
     @property
     def healed(self) -> tuple[int, ...]:
@@ -75,6 +87,8 @@ class Plan:
 
 def draw_plan(seed: int, profile: str, validators: int, seconds: int) -> Plan:
     """The plan of a seed."""
+    if profile == "sync":
+        return draw_sync_plan(seed, validators, seconds)
     random = stream(seed, f"plan {profile}")
     stakes = (1,) * validators
     if chance(random, 1, 4):
@@ -84,6 +98,13 @@ def draw_plan(seed: int, profile: str, validators: int, seconds: int) -> Plan:
     faulty = _draw_faulty(random, stakes, beyond)
     byzantine = _draw_byzantine(random, profile, faulty, beyond)
     delta_ms = _DELTA_MS[table]
+    idle_block_ms = random.choice((delta_ms // 2, delta_ms))
+    streams, bytes_per_second = chance(random, 1, 2), random.choice((0, 0, 1_000_000, 10_000_000))
+    sync_us = random.choice(((100, 400), (300, 3_000), (2_000, 20_000)))
+    machine = Machine(random.choice((1 << 14, 1 << 16, 1 << 20)), sync_us)
+    machines = (machine,) * validators
+    if profile == "swarm":
+        machines = draw_machines(stream(seed, "machines"), validators, machine)
     return Plan(
         seed=seed,
         profile=profile,
@@ -91,11 +112,10 @@ def draw_plan(seed: int, profile: str, validators: int, seconds: int) -> Plan:
         seconds=seconds,
         table=table,
         delta_ms=delta_ms,
-        idle_block_ms=random.choice((delta_ms // 2, delta_ms)),
-        streams=chance(random, 1, 2),
-        bytes_per_second=random.choice((0, 0, 1_000_000, 10_000_000)),
-        sync_us=random.choice(((100, 400), (300, 3_000), (2_000, 20_000))),
-        segment_bytes=random.choice((1 << 14, 1 << 16, 1 << 20)),
+        idle_block_ms=idle_block_ms,
+        streams=streams,
+        bytes_per_second=bytes_per_second,
+        machines=machines,
         checkpoint_interval=random.choice((8, 32, 128)),
         clock_offsets_us=tuple(random.randint(-40_000, 40_000) for _ in stakes),
         clock_drifts_ppm=tuple(random.randint(-200, 200) for _ in stakes),
@@ -106,6 +126,39 @@ def draw_plan(seed: int, profile: str, validators: int, seconds: int) -> Plan:
         left_out=_draw_left_out(random, stakes, faulty),
         faults=_draw_faults(random, profile, stakes, seconds * SECOND, faulty, byzantine),
     )
+
+
+def draw_sync_plan(seed: int, validators: int, seconds: int) -> Plan:
+    """Joining, falling behind, and peers that lie about it: many small blocks and checkpoints, long absences."""
+    random = stream(seed, "plan sync")
+    stakes, table, end_us = (1,) * validators, random.choice(_TABLES["sync"]), seconds * SECOND
+    delta_ms = _DELTA_MS[table]
+    is_slow = chance(random, 1, 3)
+    idle_block_ms = 15 if is_slow else random.choice((3, 6, 12))
+    machine = Machine(random.choice((1 << 14, 1 << 16)), random.choice(((100, 400), (300, 3_000))), 300)
+    machines = list(draw_machines(random, validators, machine))
+    if is_slow:  # it executes little faster than blocks are made: a state is the shorter way for it
+        machines[random.randrange(validators)] = replace(machine, execute_us=9_000, state_from_blocks=32)
+    faulty = _draw_faulty(random, stakes, beyond=False)
+    liars = ("lie-sync",) * 5 + ("lie", "mutate")
+    byzantine = {v: random.choice(liars) for v in faulty if chance(random, 3, 4)}
+    honest = [v for v in range(validators) if v not in faulty]
+    joiner = random.choice(honest)
+    joining = {joiner: random.randint(end_us // 4, end_us * 3 // 4)} if chance(random, 1, 2) else {}
+    faults = _draw_faults(random, "sync", stakes, end_us, faulty, byzantine)
+    if not joining and not any(fault.kind in ("away", "rebuilt") for fault in faults):
+        away = Fault(end_us // 10, "away", joiner, random.randint(end_us // 3, end_us), random.randrange(1 << 30))
+        faults = (away, *faults)
+    return Plan(
+        seed=seed, profile="sync", stakes=stakes, seconds=seconds, table=table, delta_ms=delta_ms,
+        idle_block_ms=idle_block_ms, streams=chance(random, 1, 2),
+        bytes_per_second=random.choice((0, 300_000, 1_000_000, 10_000_000)), machines=tuple(machines),
+        checkpoint_interval=random.choice((8, 16, 32)),
+        clock_offsets_us=tuple(random.randint(-40_000, 40_000) for _ in stakes),
+        clock_drifts_ppm=tuple(random.randint(-200, 200) for _ in stakes),
+        traders=random.choice((4, 8)), pause_us=(100_000, 1_000_000), behaviours=byzantine, faulty=faulty,
+        faults=faults, joining=joining, light_clients=random.choice((0, 1)),
+    )  # fmt: skip
 
 
 def _draw_faulty(random: Random, stakes: tuple[int, ...], beyond: bool) -> tuple[int, ...]:
@@ -153,7 +206,8 @@ def _draw_faults(
 ) -> tuple[Fault, ...]:
     """A subset of the kinds that the profile knows, each with its own rate."""
     names = [name for name, kind in KINDS.items() if profile in kind.profiles]
-    chosen = [name for name in names if chance(random, 1, 2)] or [random.choice(names)]
+    share = {name: 5 if profile == "sync" and name in DISTURBING else 2 for name in names}
+    chosen = [name for name in names if chance(random, 1, share[name])] or [random.choice(names)]
     liars = [v for v in faulty if v not in byzantine]
     faults: list[Fault] = []
     for name in chosen:

@@ -14,6 +14,7 @@ from lockstep.simulator.byzantine import BEHAVIOURS
 from lockstep.simulator.checkers import check_all
 from lockstep.simulator.history import History, Phase, Violation
 from lockstep.simulator.latency import load
+from lockstep.simulator.light_follower import LightFollower
 from lockstep.simulator.plan import SECOND, TWINS, Plan
 from lockstep.simulator.saboteur import Saboteur
 from lockstep.simulator.simulated_node import SimulatedNode
@@ -89,6 +90,7 @@ class Run:
         self.saboteur = Saboteur(world, plan)
         self.traders = Traders(world, plan.traders, plan.pause_us)
         self.violations: list[Violation] = []
+        self.light = [LightFollower(world, number) for number in range(plan.light_clients)]
         world.on_stopped = self._stopped
         prepare(world)
 
@@ -102,8 +104,8 @@ class Run:
         world.network.table = load(plan.table)
         world.network.streams = plan.streams
         world.network.bytes_per_second = plan.bytes_per_second
-        world.sync_us_min, world.sync_us_max = plan.sync_us
-        world.segment_bytes = plan.segment_bytes
+        for node, machine in zip(world.nodes, plan.machines, strict=True):
+            node.machine = machine
         for node, offset_us, drift_ppm in zip(
             world.nodes, plan.clock_offsets_us, plan.clock_drifts_ppm, strict=True
         ):  # fmt: skip
@@ -111,7 +113,7 @@ class Run:
         for index, name in sorted(plan.behaviours.items()):
             world.nodes[index].history.behaviour = name
             if name == TWINS:
-                world.add_twin(index)
+                world.add_twin(index).machine = plan.machines[index]
             else:
                 world.nodes[index].behaviour = BEHAVIOURS[name]()
         for node in world.everyone:
@@ -145,6 +147,8 @@ class Run:
             history.faults[name] = history.faults.get(name, 0) + 1
             assert world.nodes[index].history.is_faulty
         self._collect()
+        for client in self.light:
+            self.violations += client.verdict()
         violations = [*self.violations, *check_all(history)]
         tallest = max((n for n in history.honest), key=lambda n: len(n.finals), default=history.nodes[0])
         commands = sum(decode_header(final.header).commands for final in tallest.finals.values())
@@ -155,8 +159,10 @@ class Run:
 
     def _safety(self) -> None:
         world = self.world
-        world.start()
+        world.start(self.plan.joining)
         self.saboteur.begin()
+        for client in self.light:
+            client.begin()
         self.traders.begin()
         self._sample()
         if world.twins or self.plan.behaviours:
@@ -183,7 +189,7 @@ class Run:
 
     def _lagging(self, target: int) -> str:
         """What has not converged yet; empty when everything has."""
-        nodes = [self.world.nodes[index] for index in self.plan.healed]
+        nodes = [self.world.nodes[index] for index in (*self.plan.healed, *self.plan.following)]
         for node in nodes:
             if not node.is_up or node.replica.halted:
                 return f"validator {node.index} is not up: {node.history.stopped}"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
+from lockstep.node.replica import Replica
 from lockstep.simulator.chance import chance, stream
 from lockstep.simulator.disk import Survival
 from lockstep.simulator.fault import Fault
@@ -36,6 +37,14 @@ class Saboteur:
         """Schedule everything."""
         for number, fault in enumerate(self._plan.faults):
             self._world.call(fault.at_us, self._strike, number, fault)
+        for index, delay_us in sorted(self._plan.joining.items()):
+            self._world.call(delay_us, self._join, self._world.nodes[index])
+
+    def _join(self, node: SimulatedNode) -> None:
+        """A node that was not there before starts from an empty home."""
+        if not self._is_over:
+            self.count("join")
+            node.start()
 
     def _strike(self, number: int, fault: Fault) -> None:
         if not self._is_over:
@@ -129,7 +138,7 @@ class Saboteur:
     def _down(self, node: SimulatedNode, fault: Fault, survival: Survival | None) -> None:
         if node.is_up:
             self.count(fault.kind)
-            node.crash(survival)
+            node.crash(survival if node.machine.is_synced else None)
             self.start_later(node, fault.length_us)
 
     def _crash_in_step(self, node: SimulatedNode, fault: Fault, random: Random, number: int) -> None:
@@ -147,6 +156,40 @@ class Saboteur:
     def _resume(self, node: SimulatedNode) -> None:
         if not self._is_over:
             node.resume()
+
+    def _away(self, node: SimulatedNode, fault: Fault, random: Random, number: int) -> None:
+        """Down for long enough to fall far behind."""
+        self._down(node, fault, random.choice((None, *_SURVIVALS)))
+
+    def _crash_syncing(self, node: SimulatedNode, fault: Fault, random: Random, number: int) -> None:
+        """Watch all nodes for a while, and let those that catch up die now and then, at any step of it."""
+        end_us = self._world.now_us + fault.length_us
+        self._watch(random, end_us, random.randint(1, 4))
+
+    def _watch(self, random: Random, end_us: int, crashes: int) -> None:
+        world = self._world
+        if self._is_over or world.now_us > end_us or not crashes:
+            return
+        for node in world.nodes:
+            if self._is_syncing(node) and chance(random, 1, 4):
+                self.count("crash_syncing")
+                crashes -= 1
+                node.crash_after_effects = random.randrange(24)
+                self.start_later(node, random.randint(20_000, 800_000))
+                break
+        world.call(random.randint(500, 60_000), self._watch, random, end_us, crashes)
+
+    @staticmethod
+    def _is_syncing(node: SimulatedNode) -> bool:
+        replica = node.replica if node.is_up and not node.is_paused else None
+        return isinstance(replica, Replica) and replica.is_catching_up
+
+    def _prune(self, node: SimulatedNode, fault: Fault, random: Random, number: int) -> None:
+        """Blocks below the checkpoint are removed, at one node or at all."""
+        nodes = self._world.nodes if chance(random, 2, 3) else [node]
+        for pruned in nodes:
+            if pruned.home.store.prune(random.choice((0, 0, 16, 64))):
+                self.count("prune")
 
     def start_later(self, node: SimulatedNode, delay_us: int) -> None:
         """The operator, or the service manager, starts the node again."""
@@ -247,8 +290,9 @@ class Saboteur:
         self.on_fault(f"validators {', '.join(map(str, healed))} are healed")
         network = world.network
         network.loss_permille = network.duplicate_permille = network.reorder_permille = 0
-        network.closed = {link: None for link in network.closed if not (link[0] in healed and link[1] in healed)}
-        for index in healed:
+        well = (*healed, *self._plan.following)
+        network.closed = {link: None for link in network.closed if not (link[0] in well and link[1] in well)}
+        for index in well:
             network.slow_us.pop(index, None)
             network.deaf.pop(index, None)
             node = world.nodes[index]

@@ -28,8 +28,10 @@ from lockstep.node.restore import directory_of, observed_of
 from lockstep.simulator.behaviour import Behaviour
 from lockstep.simulator.clock import NodeClock
 from lockstep.simulator.disk import Disk, Survival
-from lockstep.simulator.history import Final, NodeHistory
+from lockstep.simulator.history import Blame, Final, NodeHistory
+from lockstep.simulator.machine import Machine
 from lockstep.simulator.parcel import Parcel, parcel_of, parcel_of_raw
+from lockstep.simulator.simulated_light import SimulatedLight
 from lockstep.simulator.simulated_storage import SimulatedStorage
 from lockstep.simulator.simulated_store import SimulatedStore
 from lockstep.sync.checkpoint_server import CheckpointServer
@@ -85,6 +87,7 @@ class SimulatedNode:
         self.instance = instance
         self.key = key
         self.home = home
+        self.machine = Machine()
         self.random = random
         """For this node's behaviour."""
         self.behaviour: Behaviour | None = None
@@ -112,14 +115,14 @@ class SimulatedNode:
             effect_.Reply: self._reply,
             effect_.ServeChain: self._serve_chain,
             effect_.ServeFate: self._serve_fate,
-            effect_.ServeProof: lambda _: None,  # old finalizations and outcomes: no client in here asks for those
+            effect_.ServeProof: lambda e: self._reply(effect_.Reply(e.client, self._light.answer(e))),
             effect_.ServeEvents: lambda _: None,  # nobody in here reads events
             effect_.ServeState: self._serve_state,
             effect_.ReadState: lambda e: self.storage.put(e),
             effect_.StoreChunks: lambda e: self.storage.put(e),
             effect_.InstallState: lambda e: self.storage.put(e),
             effect_.Prove: self._prove,
-            effect_.DropPeer: lambda e: self.world.drop(self, e.peer),
+            effect_.DropPeer: self._drop,
             effect_.Note: self._note,
             effect_.Halt: lambda e: self.world.halted(self, e.text),
         }
@@ -165,6 +168,7 @@ class SimulatedNode:
         self._checkpoints = CheckpointServer(home.store)
         self.storage = SimulatedStorage(self, home.disk, home.store, released, failed)
         records = self.storage.open()
+        self._light = SimulatedLight(self.storage.reader, home.store, self._events_of)
         self._certificates = {record.block: record for record in records if isinstance(record, Finalization)}
         meta = home.store.meta
         header = genesis_header(genesis.chain_id, genesis.time_ms) if meta is None else decode_header(meta.header)
@@ -175,7 +179,7 @@ class SimulatedNode:
         restored = Restored(header, venue.ledger.root, self._directory, observed_of(venue), records, is_rebuilt)
         self.replica: Replica | Follower
         if votes(self.index):
-            self.replica = Replica(genesis, self._identity, restored, self.now_us)
+            self.replica = Replica(genesis, self._identity, restored, self.now_us, self.machine.state_from_blocks)
         else:
             self.replica = Follower(genesis, f"observer-{self.instance}", self.key, restored, self.now_us)
 
@@ -375,7 +379,7 @@ class SimulatedNode:
         self.history.executed[block.digest] = (execution.state_root, execution.event_root)
         self._headers[block.digest] = (block.header, execution.state_root, execution.event_root)
         world.saw_block(effect.stored)
-        cost_us = world.execute_us + block.header.commands
+        cost_us = self.machine.execute_us + block.header.commands
         self._free_us = max(self._free_us, world.now_us) + cost_us
         answer = Executed(block.digest, execution)
         world.call(self._free_us - world.now_us, self._later, self.incarnation, self.take, answer)
@@ -419,6 +423,10 @@ class SimulatedNode:
         except Refused:
             self.world.drop(self, effect.peer)
 
+    def _events_of(self, height: int) -> bytes:
+        final = self.history.finals.get(height)
+        return b"" if final is None else final.events
+
     def _serve_fate(self, effect: effect_.ServeFate) -> None:
         place = self.home.store.fate(effect.digest)
         final = None if place is None else self.history.finals.get(place.height)
@@ -428,6 +436,10 @@ class SimulatedNode:
             rows = final.events[place.first * EVENT.itemsize : (place.first + place.events) * EVENT.itemsize]
             fate = Fate(effect.digest, "final", place.height, place.place, "", rows)
         self._reply(effect_.Reply(effect.client, fate))
+
+    def _drop(self, effect: effect_.DropPeer) -> None:
+        self.history.blamed.append(Blame(self.world.now_us, effect.peer, effect.detail))
+        self.world.drop(self, effect.peer)
 
     def _note(self, effect: effect_.Note) -> None:
         self.notes.append(effect)

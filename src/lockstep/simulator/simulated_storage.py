@@ -57,7 +57,7 @@ class SimulatedStorage:
         """Not synced yet."""
         self.places = Places()
         self.log: Log
-        self._reader = LogReader(disk)
+        self.reader = LogReader(disk)
 
     def open(self) -> list[Record]:
         """Read the log; returns its records. Raises `StorageFailed`."""
@@ -72,7 +72,7 @@ class SimulatedStorage:
 
         meta = self._store.meta
         start = None if meta is None else meta.log_position
-        self.log = open_log(self._disk, start, visit, self._world.segment_bytes)
+        self.log = open_log(self._disk, start, visit, self._node.machine.segment_bytes)
         self._note_durable(start, found)
         return records
 
@@ -131,15 +131,21 @@ class SimulatedStorage:
         is_synced = any(write.then for write in writes) or any(
             isinstance(piece, tuple | InstallState) for piece in batch
         )
-        delay_us = self._world.sync_us() + self._node.sync_extra_us if is_synced else 50
+        delay_us = self._sync_us() if is_synced else 50
         self._world.call(delay_us, self._finish, batch, is_synced)
+
+    def _sync_us(self) -> int:
+        """How long a sync takes this time."""
+        machine = self._node.machine
+        return self._world.disk_random.randint(*machine.sync_us) + self._node.sync_extra_us if machine.is_synced else 50
 
     def _finish(self, batch: list[Piece], is_synced: bool) -> None:
         if self._is_closed:
             return
         if is_synced:
             try:
-                self.log.sync()
+                if self._node.machine.is_synced:
+                    self.log.sync()
             except StorageFailed as error:
                 self._failed(error)
                 return
@@ -200,6 +206,7 @@ class SimulatedStorage:
         def install() -> None:
             if not self._is_closed:
                 self._store.install(meta)
+                self._history.installed.append(meta.height)
                 self._node.begin_anew()
 
         self._world.call(CHECKPOINT_US, install)
@@ -208,4 +215,4 @@ class SimulatedStorage:
 
     def chain(self, from_height: int, final_height: int) -> Chain:
         """Old blocks, out of the log; raises `StorageFailed`."""
-        return read_chain(self._reader, self._store.block, from_height, final_height)
+        return read_chain(self.reader, self._store.block, from_height, final_height)

@@ -134,6 +134,14 @@ class SimulatedStore:
         self.staged = {}
         self._settle(meta)
 
+    def prune(self, kept: int) -> bool:
+        """Forget where blocks are that lie more than so many below the checkpoint; whether there were any."""
+        below = 0 if self.meta is None else self.meta.height - kept
+        pruned = [height for height in self._blocks if height <= below]
+        for height in pruned:
+            del self._blocks[height]
+        return bool(pruned)
+
     def newest_height(self) -> int | None:
         """Height of the newest checkpoint."""
         return None if self.meta is None else self.meta.height

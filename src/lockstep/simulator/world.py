@@ -6,13 +6,12 @@ wrong when is decided by whoever drives it (`faults`), what must hold by the che
 """
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from lockstep.base.digest import digest
 from lockstep.base.keys import PrivateKey
 from lockstep.base.limits import FIRST_OBSERVER
-from lockstep.log.segment import SEGMENT_BYTES_MAX
 from lockstep.node.effects import Note
 from lockstep.node.record import StoredBlock
 from lockstep.simulator.audit import Audit
@@ -57,9 +56,6 @@ class World:
         self.network = Network(stream(seed, "network"), len(keys))
         self._connections = Connections(stream(seed, "connections"))
         self.disk_random = stream(seed, "disk")
-        self.sync_us_min = self.sync_us_max = 300
-        self.execute_us = 500
-        self.segment_bytes = SEGMENT_BYTES_MAX
         self.history = History(genesis, seed, [])
         self.on_reply: Callable[[SimulatedNode, int, ClientReply], None] | None = None
         self.on_note: Callable[[SimulatedNode, Note], None] = lambda node, note: None
@@ -122,11 +118,12 @@ class World:
         self._number += 1
         heapq.heappush(self._heap, (self.now_us + delay_us, self._number, action, arguments))
 
-    def start(self) -> None:
-        """Start every node and connect them."""
+    def start(self, absent: Collection[int] = ()) -> None:
+        """Start every node and connect them; `absent` ones are started later by whoever drives the world."""
         self.history.started_us = self.now_us
         for node in self.everyone:
-            node.start()
+            if node.index not in absent:
+                node.start()
 
     def run(self, microseconds: int) -> None:
         """Let virtual time pass."""
@@ -158,10 +155,6 @@ class World:
         if self.now_us == self._moved_us:
             raise Stuck(f"{STUCK_EVENTS} events at {self.now_us}")
         self._moved_us = self.now_us
-
-    def sync_us(self) -> int:
-        """How long a sync takes this time."""
-        return self.disk_random.randint(self.sync_us_min, self.sync_us_max)
 
     # -- messages -------------------------------------------------------------------------------------
 
@@ -268,7 +261,7 @@ class World:
 
     def crash_now(self, node: SimulatedNode) -> None:
         """A crash planned for the middle of a step."""
-        node.crash(Survival.SUBSET)
+        node.crash(Survival.SUBSET if node.machine.is_synced else None)
 
     def stopped(self, node: SimulatedNode, error: Exception) -> None:
         """A process ended by itself."""

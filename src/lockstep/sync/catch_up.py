@@ -61,8 +61,9 @@ class CatchUp:
         """Of batches that wait for those below them."""
         return sum(batch.size_bytes for batch in self._batches)
 
-    def is_nowhere(self, height: int, connected: list[int], answers: int) -> bool:
-        """Whether nobody seems to have the block of this height: some said so, so often, the others nothing."""
+    def is_nowhere(self, tip_height: int, connected: list[int], answers: int) -> bool:
+        """Whether nobody seems to have the next block that is missing: some said so, so often, the others nothing."""
+        height = _gap([(batch.first, batch.last + 1) for batch in self._batches], tip_height + 1)
         known = [self.peers[peer] for peer in connected if peer in self.peers]
         lacking = [peer for peer in known if peer.lacks >= answers and peer.lacking == height]
         silent = [peer for peer in known if peer.barred or (peer.stalls and not peer.lacks)]
@@ -92,14 +93,22 @@ class CatchUp:
         self._batches = [batch for batch in self._batches if batch.last > tip.height]
         for index in connected:
             self.peers.setdefault(index, ChainPeer())
-        ready = [index for index in connected if self.peers[index].is_ready(now_us)]
-        ready.sort(key=lambda index: (self.peers[index].answers > 0, -self.peers[index].pace, index))
+        ready = self._ready(connected, now_us)
         self._hedge(tip, ready, now_us)
         for index in ready:
             first = self._next_gap(tip.height + 1)
             if first > min(target_height, tip.height + AHEAD_BLOCKS_MAX) or not self._has_room(first, tip):
                 return
             self._ask(index, first, now_us)
+
+    def _ready(self, connected: list[int], now_us: int) -> list[int]:
+        """Who may be asked, the quickest first. Where all are silent, one of them is asked anyway."""
+        ready = [index for index in connected if self.peers[index].is_ready(now_us)]
+        ready.sort(key=lambda index: (self.peers[index].answers > 0, -self.peers[index].pace, index))
+        if ready or any(peer.first >= 0 for peer in self.peers.values()):
+            return ready
+        silent = [index for index in connected if self.peers[index].stalls and not self.peers[index].barred]
+        return sorted(silent, key=lambda index: (self.peers[index].resting_until_us, index))[:1]
 
     def _ask(self, index: int, first: int, now_us: int) -> None:
         self.peers[index].ask(first, now_us)
@@ -117,21 +126,18 @@ class CatchUp:
         """The lowest height from `height` on that is neither here nor asked for."""
         stretches = [(batch.first, batch.last + 1) for batch in self._batches]
         stretches += [(p.first, p.first + BLOCKS_PER_CHAIN_MAX) for p in self.peers.values() if p.first >= 0]
-        for first, end in sorted(stretches):
-            if first > height:
-                break
-            height = max(height, end)
-        return height
+        return _gap(stretches, height)
 
     def _hedge(self, tip: Header, ready: list[int], now_us: int) -> None:
         """Somebody is slow with what everything else waits for: ask one who has been quicker for it too."""
-        lowest = [peer for peer in self.peers.values() if 0 <= peer.first <= tip.height + 1]
-        if len(lowest) != 1 or not ready:
+        needed = tip.height + 1
+        asked = [p for p in self.peers.values() if 0 <= p.first <= needed < p.first + BLOCKS_PER_CHAIN_MAX]
+        if len(asked) != 1 or not ready or any(batch.first <= needed <= batch.last for batch in self._batches):
             return
-        waited_us = now_us - lowest[0].sent_us
+        waited_us = now_us - asked[0].sent_us
         if waited_us >= HEDGE_US and waited_us > 4 * self.peers[ready[0]].latency_us:
             reached("catch-up: a second peer is asked for what is needed first")
-            self._ask(ready.pop(0), tip.height + 1, now_us)
+            self._ask(ready.pop(0), needed, now_us)
 
     def reset(self) -> None:
         """Nothing is missing any more, or is to come another way. Who lied is not forgotten."""
@@ -236,3 +242,12 @@ class CatchUp:
                 f"a quorum finalized block {first.digest.hex()} of height {first.height}, which is not on "
                 "this node's final block: validators with more than a third of the stake are faulty"
             )
+
+
+def _gap(stretches: list[tuple[int, int]], height: int) -> int:
+    """The lowest height from `height` on that is in none of these stretches, each from its first to before its end."""
+    for first, end in sorted(stretches):
+        if first > height:
+            break
+        height = max(height, end)
+    return height

@@ -24,6 +24,7 @@ from typing import Final
 
 from lockstep.base.digest import digest
 from lockstep.base.errors import Reason, Refused
+from lockstep.base.marks import reached
 from lockstep.ledger.manifest import Manifest, parse_manifest
 from lockstep.sync.state_peers import TIMEOUT_US, StatePeer, StatePeers
 from lockstep.sync.state_walk import Arrived, LocalTable, Piece, StateWalk
@@ -142,6 +143,7 @@ class StateSync:
             self._lost(peer)
         for number, flight in list(self._flights.items()):
             if flight.due_us <= now_us:
+                reached("state: a peer did not answer in time")
                 self._end(number)
                 self.peers.of(flight.peer).stalled(now_us)
         if now_us >= self._offers_due_us:
@@ -199,6 +201,8 @@ class StateSync:
 
     def _aim(self, target: Target, now_us: int) -> None:
         """Go for this one."""
+        if self.target is not None:
+            reached("state: the target moves")
         self._aimed_us = now_us
         self._moves += 1
         self.target = target
@@ -215,6 +219,8 @@ class StateSync:
         if self.began_us < 0:
             self.began_us = now_us
         self.walk = StateWalk(target.manifest, local, self._ranges)
+        if any(part.present.any() for part in local):
+            reached("state: some of it is here already")
         self._fill(now_us)
 
     # -- asking ---------------------------------------------------------------------------------------
@@ -261,6 +267,7 @@ class StateSync:
                     waited >= HEDGE_US and waited > 4 * known.latency_us and len(flight.copies) < COPIES_MAX
                     and peer != flight.peer and known.asked < known.window
                 ):  # fmt: skip
+                    reached("state: a second peer is asked for what is late")
                     self._ask(peer, flight.piece, flight.copies, now_us)
                     break
 
@@ -302,6 +309,7 @@ class StateSync:
 
     def _gone(self, known: StatePeer, number: int) -> None:
         """It doesn't serve the target any more."""
+        reached("state: a peer does not serve the target any more")
         known.asked -= 1
         if known.height >= 0:
             known.gone, known.height = known.height, -1
@@ -314,6 +322,7 @@ class StateSync:
         self._fill(now_us)
 
     def _blame(self, peer: int, detail: str) -> None:
+        reached("state: a peer lied")
         self.peers.of(peer).barred = detail
         self.blamed.append((peer, detail))
         self._lost(peer)

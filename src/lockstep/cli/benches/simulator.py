@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from typing import Any, Final
 
+from lockstep.simulator.machine import Machine
 from lockstep.simulator.plan import SECOND, Plan, draw_plan
 from lockstep.simulator.run import Run
 
@@ -21,7 +22,7 @@ def simulator_speed() -> dict[str, Any]:
     """Events per second when busy; real time over CPU time when light."""
     quiet = replace(
         draw_plan(1, "lan", 4, 10), stakes=(1, 1, 1, 1), faults=(), faulty=(), left_out=(), behaviours={},
-        bytes_per_second=0, streams=True, sync_us=(300, 600), segment_bytes=1 << 20, checkpoint_interval=512,
+        bytes_per_second=0, streams=True, machines=(Machine(1 << 20, (300, 600)),) * 4, checkpoint_interval=512,
     )  # fmt: skip
     busy = _measure(replace(quiet, traders=48, pause_us=(1_000, 10_000)), _BUSY_SECONDS)
     light = _measure(

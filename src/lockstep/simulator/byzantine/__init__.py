@@ -11,6 +11,7 @@ from lockstep.simulator.behaviour import Behaviour
 from lockstep.simulator.byzantine.equivocate import Equivocate
 from lockstep.simulator.byzantine.impersonate import Impersonate
 from lockstep.simulator.byzantine.lie import Lie
+from lockstep.simulator.byzantine.lie_sync import LieSync
 from lockstep.simulator.byzantine.mutate import Mutate
 from lockstep.simulator.byzantine.noise import Garbage, Replay, Spam
 from lockstep.simulator.byzantine.propose import InvalidBlocks, LateBlocks
@@ -20,7 +21,7 @@ BEHAVIOURS: dict[str, Callable[[], Behaviour]] = {
     behaviour.name: behaviour
     for behaviour in (
         Equivocate, WithholdVotes, WithholdBodies, InvalidBlocks, LateBlocks, Lie, Impersonate, Garbage, Replay, Spam,
-        Mutate,
+        Mutate, LieSync,
     )
 }  # fmt: skip
 """By name."""

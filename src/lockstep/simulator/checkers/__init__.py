@@ -10,6 +10,7 @@ from collections.abc import Callable
 from lockstep.simulator.checkers import (
     acknowledged,
     agreement,
+    blame,
     bounds,
     certificates,
     convergence,
@@ -34,6 +35,7 @@ CHECKERS: dict[str, Checker] = {
     acknowledged.NAME: acknowledged.check,
     replay.NAME: replay.check,
     evidence.NAME: evidence.check,
+    blame.NAME: blame.check,
     bounds.NAME: bounds.check,
     convergence.NAME: convergence.check,
 }

@@ -24,7 +24,8 @@ def check(history: History) -> list[Violation]:
 
 
 def _check_links(node: NodeHistory) -> list[Violation]:
-    """A node's chain has no holes, its headers are what its digests say, and each names the one below."""
+    """A node's chain has no holes but below an installed state, its headers are what its digests say, and each names
+    the one below."""
     found: list[Violation] = []
     heights = sorted(node.finals)
     for place, height in enumerate(heights):
@@ -35,6 +36,8 @@ def _check_links(node: NodeHistory) -> list[Violation]:
                 Violation(NAME, f"validator {node.index}: the header at height {height} is another one's", final.at_us)
             )
         if place == 0:
+            continue
+        if heights[place - 1] != height - 1 and height - 1 in node.installed:
             continue
         below = node.finals[heights[place - 1]]
         if heights[place - 1] != height - 1 or header.parent != below.block or header.parent_view != below.view:

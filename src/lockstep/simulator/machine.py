@@ -1,0 +1,43 @@
+"""What may differ between the machines, and the settings, of the nodes of one network.
+
+In a real network it always does: another disk, another processor, another line in `node.json`.
+"""
+
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from lockstep.log.segment import SEGMENT_BYTES_MAX
+from lockstep.simulator.chance import chance
+
+_SEGMENTS: Final = (1 << 14, 1 << 16, 1 << 20)
+_SYNCS_US: Final = ((100, 400), (300, 3_000), (2_000, 20_000))
+_EXECUTIONS_US: Final = (100, 500, 2_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One node's."""
+
+    segment_bytes: int = SEGMENT_BYTES_MAX
+    sync_us: tuple[int, int] = (300, 300)
+    """How long a sync of the disk takes, at least and at most."""
+    execute_us: int = 500
+    """How long an empty block takes to execute."""
+    is_synced: bool = True
+    """`durability: fsync`. Without, only the process may die: the machine must not lose its power."""
+    state_from_blocks: int = 0
+    """A distance from which a state may be fetched rather than blocks replayed; 0: the node's own default."""
+
+
+def draw_machines(random: Random, count: int, base: Machine) -> tuple[Machine, ...]:
+    """All alike, or each on its own."""
+    if chance(random, 1, 2):
+        return (base,) * count
+    return tuple(
+        Machine(
+            random.choice(_SEGMENTS), random.choice(_SYNCS_US), random.choice(_EXECUTIONS_US), chance(random, 3, 4),
+            random.choice((0, 64)),
+        )
+        for _ in range(count)
+    )  # fmt: skip

@@ -1,0 +1,63 @@
+"""Answers for light clients from a simulated node's disk, as `runtime.light_serving` gives them from a real one."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from lockstep.log.reader import LogReader
+from lockstep.node.effects import ServeProof
+from lockstep.node.prover import prove_outcome
+from lockstep.node.record import decode_record, stored_block
+from lockstep.simulator.simulated_store import SimulatedStore
+from lockstep.wire.certificate import Finalization
+from lockstep.wire.light import HEADERS_PER_REPLY_MAX, AskLight, AskOutcome, LightReply, OutcomeReply
+from lockstep.wire.message import ChainBlock
+
+_blocks = msgspec.msgpack.Decoder(ChainBlock)
+
+
+class SimulatedLight:
+    """Reads the log where the store's index says; `events` are a final block's event rows, by height."""
+
+    def __init__(self, log: LogReader, store: SimulatedStore, events: Callable[[int], bytes]) -> None:
+        self._log = log
+        self._store = store
+        self._events = events
+
+    def answer(self, effect: ServeProof) -> LightReply | OutcomeReply:
+        """The reply to a request."""
+        if isinstance(effect.request, AskLight):
+            return self._headers(effect, effect.request)
+        return self._outcome(effect.request)
+
+    def _headers(self, effect: ServeProof, request: AskLight) -> LightReply:
+        headers: list[bytes] = []
+        last = min(effect.final_height, request.height + HEADERS_PER_REPLY_MAX - 1)
+        for height in range(max(request.height, 1), last + 1):
+            place = self._store.block(height)
+            if place is None:
+                break
+            headers.append(self._block(place.block).header)
+            if place.certificate:
+                keys, final = b"".join(effect.validators.keys), self._finalization(place.certificate)
+                return LightReply(request.token, tuple(headers), final, keys, effect.validators.stakes)
+        return LightReply(request.token, (), None, b"", ())
+
+    def _outcome(self, request: AskOutcome) -> OutcomeReply:
+        fate = self._store.fate(request.bundle)
+        place = None if fate is None else self._store.block(fate.height)
+        events = b"" if fate is None else self._events(fate.height)
+        if fate is None or place is None or not place.certificate or not events:
+            reason = "unknown" if place is None else "uncertified"
+            return OutcomeReply(request.token, reason, b"", None, b"", (), ())
+        stored = stored_block(self._block(place.block))
+        final = self._finalization(place.certificate)
+        return prove_outcome(request, stored, final, fate.place, events, fate.first, fate.events)
+
+    def _block(self, position: int) -> ChainBlock:
+        return _blocks.decode(memoryview(self._log.read(position))[1:])
+
+    def _finalization(self, position: int) -> Finalization:
+        record = decode_record(self._log.read(position))
+        assert isinstance(record, Finalization)
+        return record
