@@ -13,6 +13,7 @@ from lockstep.simulator.checkers import (
     CHECKERS,
     acknowledged,
     agreement,
+    blame,
     bounds,
     certificates,
     check_all,
@@ -24,7 +25,7 @@ from lockstep.simulator.checkers import (
     roots,
     votes,
 )
-from lockstep.simulator.history import Durable, Final, History, Loss, NodeHistory, SeenEvidence
+from lockstep.simulator.history import Blame, Durable, Final, History, Loss, NodeHistory, SeenEvidence
 from lockstep.venue import schema
 from lockstep.venue.event import EVENT, EventKind
 from lockstep.wire.certificate import nullification
@@ -467,4 +468,21 @@ def test_a_healed_node_that_is_down_or_behind() -> None:
 
 
 def test_every_checker_has_a_name_of_its_own() -> None:
-    assert len(CHECKERS) == 11
+    assert len(CHECKERS) == 12
+
+
+def test_an_honest_node_that_calls_another_a_liar() -> None:
+    history = made_history()
+    history.nodes[0].blamed.append(Blame(5, 1, "a wrong chunk"))
+    assert "called validator 1 a liar: a wrong chunk" in one_text(blame.check(history))
+    history.nodes[1].is_faulty = True
+    assert blame.check(history) == []
+
+
+def test_a_hole_in_a_chain_is_one_unless_a_state_was_installed_there() -> None:
+    history = made_history()
+    for height in range(2, BLOCKS):
+        del history.nodes[0].finals[height]
+    assert agreement.check(history)
+    history.nodes[0].installed.append(BLOCKS - 1)
+    assert agreement.check(history) == []

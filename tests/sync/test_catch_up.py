@@ -153,6 +153,20 @@ def test_a_peer_without_the_blocks_rests_and_when_all_are_they_are_nowhere() -> 
     assert not catch_up.is_nowhere(1, [1, 2], 2), "that was about another block"
 
 
+def test_one_who_has_nothing_once_and_then_is_silent_keeps_nobody_waiting() -> None:
+    """Sync seed 48 again, of 6 seconds: a liar said that it has nothing, and never answered after that."""
+    catch_up = asked(2)
+    catch_up.answered(1, Chain((), None), 10)
+    now = 20
+    for _ in range(3):
+        found = requests(catch_up, ROOT, 6, [1, 2], now)
+        if (2, 1) in found:
+            catch_up.answered(2, Chain((), None), now + 10)
+        now += TIMEOUT_US
+    assert catch_up.peers[1].stalls
+    assert catch_up.is_nowhere(0, [1, 2], 2)
+
+
 def test_what_nobody_has_may_lie_above_blocks_that_wait_for_a_certificate() -> None:
     """Sync seed 48: the certificate was in blocks that everybody pruned meanwhile, and the node waited for ever."""
     catch_up = asked(1)
@@ -167,9 +181,9 @@ def test_one_word_of_having_pruned_the_blocks_is_enough() -> None:
     catch_up = asked(2)
     catch_up.answered(1, Chain((), None, lowest=500), 10)
     assert requests(catch_up, ROOT, 6, [1, 2], 20) == [(2, 1)]
-    assert not catch_up.is_nowhere(1, [1, 2], 2)
+    assert not catch_up.is_nowhere(0, [1, 2], 2)
     catch_up.answered(2, Chain((), None, lowest=2), 30)
-    assert catch_up.is_nowhere(1, [1, 2], 2)
+    assert catch_up.is_nowhere(0, [1, 2], 2)
     assert requests(catch_up, ROOT, 6, [1, 2], LACKING_US + 50) == [], "they are not asked again and again"
     assert requests(catch_up, ROOT, 6, [1, 2], 10 * LACKING_US) == [(1, 1)], "but now and then: it may have been a lie"
 

@@ -215,4 +215,4 @@ class SimulatedStorage:
 
     def chain(self, from_height: int, final_height: int) -> Chain:
         """Old blocks, out of the log; raises `StorageFailed`."""
-        return read_chain(self.reader, self._store.block, from_height, final_height)
+        return read_chain(self.reader, self._store.block, from_height, final_height, self._store.lowest)

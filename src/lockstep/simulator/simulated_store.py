@@ -83,6 +83,8 @@ class SimulatedStore:
     """Table → chunk → its bytes."""
     _blocks: dict[int, BlockPlace] = field(default_factory=dict)
     _fates: dict[bytes, FatePlace] = field(default_factory=dict)
+    lowest: int = 1
+    """Blocks below this height were pruned."""
     staged: dict[int, dict[int, np.ndarray]] = field(default_factory=dict)
     """Chunks of a state that is being fetched."""
     fresh_blocks: dict[int, BlockPlace] = field(default_factory=dict)
@@ -137,6 +139,7 @@ class SimulatedStore:
     def prune(self, kept: int) -> bool:
         """Forget where blocks are that lie more than so many below the checkpoint; whether there were any."""
         below = 0 if self.meta is None else self.meta.height - kept
+        self.lowest = max(self.lowest, below + 1)
         pruned = [height for height in self._blocks if height <= below]
         for height in pruned:
             del self._blocks[height]
@@ -180,5 +183,6 @@ class SimulatedStore:
             {table: dict(rows) for table, rows in self.chunks.items()},
             dict(self._blocks),
             dict(self._fates),
+            self.lowest,
             {table: dict(rows) for table, rows in self.staged.items()},
         )

@@ -66,8 +66,8 @@ class CatchUp:
         height = _gap([(batch.first, batch.last + 1) for batch in self._batches], tip_height + 1)
         known = [self.peers[peer] for peer in connected if peer in self.peers]
         lacking = [peer for peer in known if peer.lacks >= answers and peer.lacking == height]
-        silent = [peer for peer in known if peer.barred or (peer.stalls and not peer.lacks)]
-        return bool(lacking) and len(lacking) + len(silent) == len(connected)
+        others = [peer for peer in known if peer not in lacking and (peer.barred or peer.stalls)]
+        return bool(lacking) and len(lacking) + len(others) == len(connected)
 
     def deadline(self) -> int | None:
         """When `tick` has something to do."""
