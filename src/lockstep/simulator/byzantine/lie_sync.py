@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from lockstep.base.digest import digest
+from lockstep.base.errors import Refused
 from lockstep.simulator.behaviour import Actor, Honest, Leaving
 from lockstep.simulator.byzantine import forging
 from lockstep.wire.block import Payload, decode_header
@@ -74,11 +75,12 @@ class LieSync(Honest):
         random = node.random
         if random.randrange(8) == 0 and not (isinstance(old, StatePart) and isinstance(message, StatePart)):
             return old
-        if isinstance(message, CheckpointOffer):
-            return _false_offer(node, message)
         if isinstance(message, StatePart):
             return StatePart(message.request, _false_data(random, message.data))
-        return _false_chain(node, message)
+        try:
+            return _false_offer(node, message) if isinstance(message, CheckpointOffer) else _false_chain(node, message)
+        except Refused:  # no header at all: nothing to make a better lie of
+            return message
 
 
 def _false_offer(node: Actor, offer: CheckpointOffer) -> CheckpointOffer:
