@@ -2,8 +2,9 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -16,9 +17,12 @@ from lockstep.cli.session import Options, run_session
 from lockstep.dashboard.view import make_view
 from lockstep.market.plan import Plan
 
+OBSERVERS_MAX: Final = 64
+
 
 def devnet(
     validators: Annotated[int, typer.Option(help="How many validators, each a process.")] = 4,
+    observers: Annotated[int, typer.Option(help="How many nodes that follow without voting.")] = 0,
     seconds: Annotated[float | None, typer.Option(help="How long to measure; until Ctrl-C if left out.")] = None,
     rate: Annotated[int, typer.Option(help="Commands a second offered; 0: as fast as they are accepted.")] = 5_000,
     bundle: Annotated[int, typer.Option(help="Commands a bundle at most (fewer at low rates).")] = 256,
@@ -36,7 +40,9 @@ def devnet(
     """Start validators and a market, and watch. Ctrl-C stops everything and prints a summary."""
     if not 1 <= validators <= VALIDATORS_MAX:
         raise ConfigurationError(f"--validators is 1 to {VALIDATORS_MAX}, not {validators}")
-    options = Options(validators, home, kill_seconds(kill), durability, retention)
+    if not 0 <= observers <= OBSERVERS_MAX:
+        raise ConfigurationError(f"--observers is 0 to {OBSERVERS_MAX}, not {observers}")
+    options = Options(validators, home, kill_seconds(kill), durability, retention, observers)
 
     plan = Plan(
         seed=seed, rate=rate, bundle=bundle, seconds=seconds, instruments=instruments,
@@ -82,6 +88,7 @@ def print_summary(result: dict[str, Any]) -> None:
         "state root": result["state_root"],
         "roots": roots if result["roots_agree"] else "DO NOT AGREE",
         "durability": result["durability"],
+        **_observers(result),
         "memory": f"{result['peak_rss_mib']} MiB at most a validator",
         "kills": str(result["kills"]),
         "refused and tried again": _counts(result["refused"]),
@@ -96,6 +103,18 @@ def print_summary(result: dict[str, Any]) -> None:
     for name, value in rows.items():
         table.add_row(name, value)
     Console().print(table)
+
+
+def _observers(result: dict[str, Any]) -> dict[str, str]:
+    if "observers" not in result:
+        return {}
+    nodes, delays = result["observers"]["nodes"], result["observers"]["follow_ms"]
+    states = _counts(Counter(node["state"] for node in nodes))
+    sent = max(one["observers"] for one in result["bytes_out"])
+    return {
+        "observers": f"{states}; final p50 {delays['p50']} ms, p99 {delays['p99']} ms after the first validator",
+        "sent to them": f"{sent >> 20:,} MiB at most by a validator",
+    }
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -23,8 +23,9 @@ from lockstep.dashboard.view import View
 from lockstep.market.cast import BRIDGE, FEES, INSURANCE, genesis_accounts
 from lockstep.market.plan import Plan
 from lockstep.market.report import Progress, Summary, Validator, decode_report
+from lockstep.runtime.guests import OBSERVERS_MAX_DEFAULT
 from lockstep.runtime.home import GENESIS_FILE, Home, load_home
-from lockstep.runtime.network import FEED_KEY_FILE, init_network
+from lockstep.runtime.network import FEED_KEY_FILE, init_network, make_observer
 from lockstep.wire.genesis import Genesis, load_genesis
 
 _FRAME_SECONDS: Final = 0.25
@@ -50,6 +51,10 @@ class Options:
     kill_every: float | None = None
     durability: str = "fsync"
     retention: str = "archive"
+    observers: int = 0
+    """Nodes that don't vote."""
+    observers_max: int = OBSERVERS_MAX_DEFAULT
+    """How many of them each node lets in."""
 
 
 class Session:
@@ -67,7 +72,8 @@ class Session:
         self._kills = 0
         self._is_over = False
         self.first_final_seconds: float | None = None
-        self.screen = Screen(f"lockstep devnet · {options.validators} validators")
+        beside = f", {options.observers} observers" if options.observers else ""
+        self.screen = Screen(f"lockstep devnet · {options.validators} validators{beside}")
         self.fleet = Fleet([])
         self.measuring = asyncio.Event()
         """Set when the driver's first measured window begins."""
@@ -90,13 +96,16 @@ class Session:
             self._plan, genesis=str(genesis), feed_key=str(directory / FEED_KEY_FILE), resumed=genesis.exists()
         )
         try:
-            return await self._run_in(open_network(directory, self._options, self._plan), steer)
+            homes = open_network(directory, self._options, self._plan)
+            observers = open_observers(directory, homes[0].genesis, self._options)
+            self._plan = msgspec.structs.replace(self._plan, observers=tuple(str(home.path) for home in observers))
+            return await self._run_in([*homes, *observers], steer)
         finally:
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
 
     async def _run_in(self, homes: list[Home], steer: Steer | None) -> dict[str, Any]:
-        """`homes` are of validators to be started here; none, when the network runs elsewhere."""
+        """`homes` are of nodes to be started here; none, when the network runs elsewhere."""
         self.fleet = Fleet([home.path for home in homes])
         self.screen.seconds = self._plan.seconds
         helpers: list[asyncio.Task[None]] = [asyncio.create_task(self._redraw())]
@@ -236,7 +245,7 @@ class Session:
             if self.elapsed < due or not all(row.state == "live" for row in self.screen.validators):
                 continue
             due += every
-            index = chooser.randrange(len(self.fleet.members))
+            index = chooser.randrange(self._options.validators)
             self.fleet.kill(index)
             self._kills += 1
             self.event(f"{self.fleet.members[index].name} killed (SIGKILL)")
@@ -256,7 +265,7 @@ class Session:
 
     def _take(self, progress: Progress) -> None:
         self.screen.take(progress)
-        self._seen = {validator.name: validator for validator in progress.validators}
+        self._seen = {node.name: node for node in (*progress.validators, *progress.observers)}
         if self.first_final_seconds is None and progress.final_height > 0:
             self.first_final_seconds = round(self.elapsed, 2)
             self.event(f"first final block {self.first_final_seconds:.1f} s after the start")
@@ -303,6 +312,7 @@ def open_network(directory: Path, options: Options, plan: Plan) -> list[Home]:
         return init_network(
             directory, options.validators, plan.listed(), genesis_accounts(plan.seed, plan.cast()),
             bridge_account=BRIDGE, fee_account=FEES, insurance_account=INSURANCE, durability=options.durability,
+            observers_max=options.observers_max,
             retention=options.retention,
         )  # fmt: skip
     genesis = load_genesis(first)
@@ -310,6 +320,17 @@ def open_network(directory: Path, options: Options, plan: Plan) -> list[Home]:
         raise ConfigurationError(f"{directory} holds {len(genesis.validators)} validators, not {options.validators}")
     check_market(genesis, directory, plan)
     return [load_home(directory / validator.name) for validator in genesis.validators]
+
+
+def open_observers(directory: Path, genesis: Genesis, options: Options) -> list[Home]:
+    """The homes of the nodes that don't vote: those that are there, and new ones."""
+    homes = [directory / f"observer-{number}" for number in range(options.observers)]
+    return [
+        load_home(home)
+        if (home / GENESIS_FILE).exists()
+        else make_observer(home, genesis, home.name, durability=options.durability, observers_max=options.observers_max)
+        for home in homes
+    ]
 
 
 def check_market(genesis: Genesis, path: Path, plan: Plan) -> None:

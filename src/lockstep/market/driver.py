@@ -21,6 +21,7 @@ from lockstep.gateway.link import Link
 from lockstep.market.cast import FIRST_TRADER
 from lockstep.market.dispatch import Dispatcher
 from lockstep.market.flow import Flow
+from lockstep.market.followers import Followers
 from lockstep.market.index import IndexPath
 from lockstep.market.listings import choose
 from lockstep.market.load import FlowLoad, Load, ReplayLoad, bundle_size
@@ -81,6 +82,7 @@ class Driver:
             self._genesis.chain_id, cast, len(validators), self._send, self.meter, self._on_final
         )
         self.observer = Observer(self._genesis, self.meter)
+        self._followers = Followers(plan.observers, len(validators), self.observer.roots)
         self._accounts = [trader.account for trader in cast if trader.weight]
         self._unasked = set(self._accounts)
         self._replay: Replay | None = None
@@ -112,6 +114,7 @@ class Driver:
         """Until the time is over, the recording is through, or somebody says stop. Returns the result."""
         for link in self._links:
             link.start()
+        self._followers.start()
         self._repeat(_FEED_SECONDS, self._report_prices)
         self._repeat(_SWEEP_SECONDS, lambda: self._dispatcher.sweep(time.monotonic()))
         self._repeat(_REPORT_SECONDS, self._look_around)
@@ -122,7 +125,7 @@ class Driver:
         self.observer.phase = "draining"
         await self._until(self._is_settled, _DRAIN_SECONDS)
         result = self._result()
-        await asyncio.gather(*(one.close() for one in self._links), self._villains.close())
+        await asyncio.gather(*(one.close() for one in self._links), self._followers.close(), self._villains.close())
         return result
 
     async def _measure(self) -> None:
@@ -152,7 +155,7 @@ class Driver:
 
     def _are_enough_live(self) -> bool:
         is_late = time.monotonic() - self.meter.total.began > _WAIT_FOR_ALL_SECONDS
-        return self.observer.all_live or (is_late and self.observer.quorum_live)
+        return (self.observer.all_live and self._followers.all_live) or (is_late and self.observer.quorum_live)
 
     def _is_settled(self) -> bool:
         """Every bundle has its fate, and all live validators report a common height beyond the last of them."""
@@ -160,7 +163,7 @@ class Driver:
             return False
         newest = self._dispatcher.final_height
         common = self.observer.common()
-        return common is not None and newest - common.height <= 1
+        return common is not None and newest - common.height <= 1 and self._followers.are_at(common.height)
 
     def _repeat(self, seconds: float, action: Any) -> None:
         def again() -> None:
@@ -199,9 +202,10 @@ class Driver:
         now = time.monotonic()
         for link in self._links:
             link.send(AskStatus())
+        self._followers.ask()
         if self._unasked:
             self._ask_accounts()
-        progress = self.observer.progress(now, self._dispatcher.pending_commands)
+        progress = self.observer.progress(now, self._dispatcher.pending_commands, self._followers.rows())
         sys.stdout.buffer.write(encode_report(progress))
         sys.stdout.buffer.flush()
 
@@ -249,6 +253,7 @@ class Driver:
             case BlockFinal():
                 self._dispatcher.final_height = max(self._dispatcher.final_height, message.height)
                 self.observer.block(validator, message)
+                self._followers.first(message.height, now)
             case StatusReply():
                 self.observer.status(validator, message)
                 self._dispatcher.usable(validator, "submit" in message.allowed, now)
@@ -282,6 +287,8 @@ class Driver:
         result["bundle_size"] = plan.bundle if self._replay is not None else bundle_size(plan.rate, plan.bundle)
         result["seed"] = plan.seed
         result["warm_up_seconds"] = plan.warm_up
+        if plan.observers:
+            result["observers"] = self._followers.result()
         result["unsettled_commands"] = self._dispatcher.pending_commands
         if self._replay is not None:
             result["replay"] = self._replay.summary()

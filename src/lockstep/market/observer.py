@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from lockstep.market.meter import Meter
-from lockstep.market.report import Instrument, Progress, short_status
+from lockstep.market.report import Instrument, Progress, Validator, short_status
 from lockstep.market.roots import RootCheck
 from lockstep.venue.event import EVENT, EventFlag, EventKind, EventReason
 from lockstep.wire.client import BlockFinal, StatusReply
@@ -99,8 +99,8 @@ class Observer:
 
     # -- reports --------------------------------------------------------------------------------------
 
-    def progress(self, now: float, pending_commands: int) -> Progress:
-        """How the run stands."""
+    def progress(self, now: float, pending_commands: int, observers: tuple[Validator, ...] = ()) -> Progress:
+        """How the run stands. `observers`: the nodes that don't vote."""
         window = self._meter.take_recent(now)
         recent, total = window.summary(now), self._meter.total
         best = max((s for s in self._statuses if s is not None), key=lambda s: s.final_height, default=None)
@@ -111,6 +111,7 @@ class Observer:
                 short_status(validator.name, up, status)
                 for validator, up, status in zip(self._genesis.validators, self._connected, self._statuses, strict=True)
             ),
+            observers=observers,
             instruments=()
             if best is None
             else tuple(
@@ -138,6 +139,11 @@ class Observer:
         first = windows[0]
         return {
             "validators": len(self._statuses),
+            "bytes_out": [
+                {"validators": status.validators_bytes_out, "observers": status.observers_bytes_out}
+                for status in self._statuses
+                if status is not None
+            ],
             **{key: first[key] for key in ("seconds", "blocks", "commands_committed", "commands_per_second", "fills")},
             "finality_ms": first["finality_ms"],
             "final_height": common.height if common else 0,

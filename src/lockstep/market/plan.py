@@ -37,6 +37,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     speed: float = 1.0
     resumed: bool = False
     """Whether the network has run before: blocks of then may still become final, and use sequences."""
+    observers: tuple[str, ...] = ()
+    """Homes, on this machine, of nodes that don't vote: they are watched, and not traded on."""
 
     def check(self) -> None:
         """Raise `ConfigurationError` when something can't be."""

@@ -24,6 +24,9 @@ class Validator(msgspec.Struct, frozen=True):
     peers: int = 0
     rss_mib: int = 0
     evidence: int = 0
+    observers: int = 0
+    validators_bytes_out: int = 0
+    observers_bytes_out: int = 0
 
 
 class Instrument(msgspec.Struct, frozen=True):
@@ -44,6 +47,8 @@ class Progress(msgspec.Struct, frozen=True, tag_field="type", tag="progress"):
     phase: str
     elapsed: float
     validators: tuple[Validator, ...] = ()
+    observers: tuple[Validator, ...] = ()
+    """Nodes that don't vote."""
     instruments: tuple[Instrument, ...] = ()
     commands_per_second: float = 0.0
     fills_per_second: float = 0.0
@@ -99,4 +104,7 @@ def short_status(name: str, connected: bool, status: StatusReply | None) -> Vali
         peers=sum(peer.connected for peer in status.peers),
         rss_mib=status.rss_mib,
         evidence=status.evidence,
+        observers=status.observers,
+        validators_bytes_out=status.validators_bytes_out,
+        observers_bytes_out=status.observers_bytes_out,
     )
