@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from lockstep.ledger.changes import Checkpoint as State
-from lockstep.ledger.changes import ChunkSet
 from lockstep.node.effects import Commit, ReadState, StoreChunks
 from lockstep.node.events import ChunksStored, StateRead
 from lockstep.runtime.block_index import BlockPlace, FatePlace
@@ -164,11 +163,10 @@ class Archive:
             self.stored = self._pruner.status()
 
     def _stage(self, pieces: list[StoreChunks]) -> None:
-        """All that waits, in one transaction: what comes before a checkpoint or a reading only makes them better."""
+        """All that waits: what comes before a checkpoint or a reading only makes them better."""
         if not pieces:
             return
-        arrived = [piece.chunks for piece in pieces]
-        self._store.stage(ChunkSet(part.table, part.numbers, part.data) for part in arrived)
+        self._store.stage(piece.chunks for piece in pieces)
         for piece in pieces:
             self._told(ChunksStored(piece.chunks.data.nbytes, piece.effort))
 

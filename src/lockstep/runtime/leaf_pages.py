@@ -1,15 +1,18 @@
-"""The chaining values of the checkpoint's chunks, beside them in the store, 32 to a page.
+"""The chaining values of the checkpoint's chunks, beside them in the store, 32 to a page: of the pages that are not as
+in the flat files.
 
 They are what makes a tree quick to have: reading them back and hashing the levels above takes a hundredth of the time
 of hashing the chunks, so a peer can be served, and a difference looked for, without reading the whole state.
 """
 
 import struct
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import Any, Final
 
 import lmdb
 import numpy as np
+
+from lockstep.runtime.flat_tables import FlatTables
 
 Array = np.ndarray[Any, Any]
 PAGE_LEAVES: Final = 32
@@ -27,15 +30,22 @@ class LeafPages:
         """Forget all."""
         transaction.drop(self._database, delete=False)
 
-    def write(self, transaction: "lmdb.Transaction", table: int, numbers: Array, leaves: Array) -> None:
-        """Set the leaves, (k, 8) uint32, of some chunks, (k,) int64, ascending."""
+    def write(
+        self, transaction: "lmdb.Transaction", flat: FlatTables | None, table: int, numbers: Array, leaves: Array
+    ) -> None:
+        """Set the leaves, (k, 8) uint32, of some chunks, (k,) int64, ascending. A page that is not here yet begins as
+        the flat files have it."""
         pages = numbers // PAGE_LEAVES
         begins = np.concatenate(([0], np.flatnonzero(np.diff(pages)) + 1, [len(pages)])).tolist()
         for begin, end in pairwise(begins):
             if begin == end:
                 continue
             key = _KEY.pack(table, int(pages[begin]))
-            rows = _page(transaction.get(key, db=self._database))
+            value = transaction.get(key, db=self._database)
+            if value is None and flat is not None:
+                rows = flat.leaves(table, int(pages[begin]) * PAGE_LEAVES, PAGE_LEAVES)
+            else:
+                rows = _page(value)
             rows[numbers[begin:end] % PAGE_LEAVES] = leaves[begin:end]
             transaction.put(key, rows.tobytes(), db=self._database)
 
@@ -53,18 +63,17 @@ class LeafPages:
         while there and cursor.key()[:2] == key[:2]:
             there = cursor.delete()
 
-    def read(self, transaction: "lmdb.Transaction", table: int, chunks: int) -> Array:
-        """(chunks, 8) uint32; zeros where there is none."""
-        pages = -(-chunks // PAGE_LEAVES)
-        rows = np.zeros((pages, _PAGE_BYTES), np.uint8)
+    def read(self, transaction: "lmdb.Transaction", table: int, values: Array) -> None:
+        """Lay the pages that are here over a table's leaves, (chunks, 8) uint32."""
         cursor = transaction.cursor(self._database)
-        if pages and cursor.set_range(_KEY.pack(table, 0)):
-            for key, value in islice(cursor.iternext(), pages):
+        if len(values) and cursor.set_range(_KEY.pack(table, 0)):
+            for key, value in cursor.iternext():
                 at, page = _KEY.unpack(key)
-                if at != table or page >= pages:
+                first = page * PAGE_LEAVES
+                if at != table or first >= len(values):
                     break
-                rows[page] = np.frombuffer(value, np.uint8)
-        return rows.reshape(-1).view(np.uint32).reshape(-1, 8)[:chunks]
+                count = min(PAGE_LEAVES, len(values) - first)
+                values[first : first + count] = np.frombuffer(value, np.uint32).reshape(-1, 8)[:count]
 
 
 def _page(value: "bytes | memoryview | None") -> Array:

@@ -62,6 +62,8 @@ class Arrived:
     """(k,) int64, ascending."""
     data: Array
     """(k, 1024) uint8."""
+    leaves: Array
+    """(k, 8) uint32: their chaining values."""
 
 
 @dataclass(slots=True, eq=False)
@@ -192,7 +194,7 @@ class StateWalk:
         if table.chunks == 1:
             table.local.first_chunk = data
         self.done_chunks += len(numbers)
-        return Arrived(piece.table, numbers, rows)
+        return Arrived(piece.table, numbers, rows, leaves)
 
     def _take_nodes(self, piece: Piece, data: bytes) -> None:
         table, below = self._tables[piece.table], children_level(piece.level)

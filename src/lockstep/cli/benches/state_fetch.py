@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import uvloop
 
-from lockstep.ledger.changes import ChunkSet
 from lockstep.ledger.subtree import warm_up
 from lockstep.node.events import Event, PeerConnected, PeerLost, PeerSaid
 from lockstep.runtime.home import Home, load_home
@@ -140,7 +139,7 @@ class _Fetcher:
     def _work(self, batch: list[Target | Arrived]) -> None:
         arrived = [piece for piece in batch if isinstance(piece, Arrived)]
         if arrived:
-            self._store.stage(ChunkSet(part.table, part.numbers, part.data) for part in arrived)
+            self._store.stage(arrived)
             self._loop.call_soon_threadsafe(self._stored, sum(part.data.nbytes for part in arrived))
         for piece in batch:
             if isinstance(piece, Target):

@@ -1,0 +1,170 @@
+"""Tables in flat files, in a folder of their own: what a fetch fills as it comes, and what lies under a checkpoint.
+
+    3.chunks     chunk n of table 3 at byte 1024 n; one that was never written is a hole, which reads as zeros
+    3.leaves     its chaining value at byte 32 n; written last
+
+A folder is filled once. From the moment that a checkpoint refers to it, it does not change any more, so whoever has it
+open may read while it is replaced.
+"""
+
+import mmap
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from lockstep.ledger.table import CHUNK_BYTES
+
+Array = np.ndarray[Any, Any]
+LEAF_BYTES: Final = 32
+
+
+class Base(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The flat files that lie under a checkpoint."""
+
+    name: str
+    """Of their folder."""
+    chunks: tuple[int, ...]
+    """How many of each table's chunks still count."""
+
+
+class FlatTables:
+    """Reading a folder, each table up to a number of chunks; what lies beyond is as if it were not there."""
+
+    def __init__(self, folder: Path, chunks: Sequence[int]) -> None:
+        """Opens all files at once, so that the folder may be removed meanwhile; raises `OSError`."""
+        self.limits = list(chunks)
+        self._files: dict[int, int] = {}
+        self._leaves: dict[int, int] = {}
+        try:
+            for table in [table for table, count in enumerate(chunks) if count]:
+                self._files[table] = os.open(folder / f"{table}.chunks", os.O_RDONLY)
+                self._leaves[table] = os.open(folder / f"{table}.leaves", os.O_RDONLY)
+        except OSError:
+            self.close()
+            raise
+
+    def chunks(self, table: int) -> int:
+        """How many chunks of a table are here."""
+        return self.limits[table] if table < len(self.limits) else 0
+
+    def cut(self, table: int, chunks: int) -> None:
+        """From now on, not more than these."""
+        if table < len(self.limits):
+            self.limits[table] = min(self.limits[table], chunks)
+
+    def read(self, table: int, first: int, count: int) -> bytes:
+        """So many chunks; zeros beyond those that are here."""
+        size = (min(first + count, self.chunks(table)) - first) * CHUNK_BYTES
+        data = _read(self._files[table], first * CHUNK_BYTES, size) if size > 0 else b""
+        return data if len(data) == count * CHUNK_BYTES else data.ljust(count * CHUNK_BYTES, b"\0")
+
+    def leaves(self, table: int, first: int, count: int) -> Array:
+        """Chaining values (count, 8) uint32, writeable; zeros beyond those that are here."""
+        values = np.zeros((count, LEAF_BYTES // 4), np.uint32)
+        here = min(first + count, self.chunks(table)) - first
+        if here > 0:
+            data = _read(self._leaves[table], first * LEAF_BYTES, here * LEAF_BYTES)
+            values.view(np.uint8).reshape(-1)[: len(data)] = np.frombuffer(data, np.uint8)
+        return values
+
+    def rows(self, table: int) -> Array:
+        """All chunks of a table that are here, (n, 1024) uint8: a view of the file, read when it is looked at."""
+        view = mmap.mmap(self._files[table], self.chunks(table) * CHUNK_BYTES, access=mmap.ACCESS_READ)
+        return np.frombuffer(view, np.uint8).reshape(-1, CHUNK_BYTES)
+
+    def close(self) -> None:
+        """Give the files back."""
+        for file in (*self._files.values(), *self._leaves.values()):
+            os.close(file)
+        self._files.clear()
+        self._leaves.clear()
+
+
+def _read(file: int, offset: int, size: int) -> bytes:
+    """So many bytes, fewer at the end of the file only."""
+    data = os.pread(file, size, offset)
+    while 0 < len(data) < size and (more := os.pread(file, size - len(data), offset + len(data))):
+        data += more
+    return data
+
+
+class FlatWriter:
+    """Filling a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Made if absent; raises `OSError`, as the methods do."""
+        folder.mkdir(exist_ok=True)
+        self._folder = folder
+        self._files: dict[str, int] = {}
+
+    def put(self, table: int, numbers: Array, rows: Array) -> None:
+        """Chunks, (k, 1024) uint8, in ascending order of their numbers."""
+        file = self._file(f"{table}.chunks")
+        data = np.ascontiguousarray(rows).reshape(-1).data
+        at = 0
+        for first, end in runs(numbers):
+            size = (end - first) * CHUNK_BYTES
+            _write(file, data[at : at + size], first * CHUNK_BYTES)
+            at += size
+
+    def put_leaves(self, table: int, values: Array) -> None:
+        """All chaining values of a table, from the first on."""
+        _write(self._file(f"{table}.leaves"), values.reshape(-1).view(np.uint8).data, 0)
+
+    def end(self, table: int, used: int) -> None:
+        """Make a table's file as long as so many used bytes need, with zeros beyond them."""
+        file = self._file(f"{table}.chunks")
+        os.ftruncate(file, used)
+        os.ftruncate(file, -(-used // CHUNK_BYTES) * CHUNK_BYTES)
+
+    def read(self, table: int, first: int, count: int) -> bytes:
+        """So many chunks of those that were put, zeros for others."""
+        data = _read(self._file(f"{table}.chunks"), first * CHUNK_BYTES, count * CHUNK_BYTES)
+        return data.ljust(count * CHUNK_BYTES, b"\0")
+
+    def sync(self) -> None:
+        """Make what was written durable, and the files' names."""
+        for file in self._files.values():
+            os.fdatasync(file)
+        for folder in (self._folder, self._folder.parent):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+    def flush(self) -> None:
+        """Have the disk take what was written so far."""
+        for file in self._files.values():
+            os.fdatasync(file)
+
+    def close(self) -> None:
+        """Give the files back."""
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()
+
+    def _file(self, name: str) -> int:
+        if name not in self._files:
+            self._files[name] = os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o644)
+        return self._files[name]
+
+
+def runs(numbers: Array) -> list[tuple[int, int]]:
+    """First and end of each run of neighbours in ascending `numbers`."""
+    if not len(numbers):
+        return []
+    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+    firsts = numbers[np.concatenate(([0], breaks))].tolist()
+    lasts = numbers[np.concatenate((breaks, [len(numbers)])) - 1].tolist()
+    return [(first, last + 1) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def _write(file: int, data: memoryview, offset: int) -> None:
+    while data:
+        written = os.pwrite(file, data, offset)
+        data, offset = data[written:], offset + written

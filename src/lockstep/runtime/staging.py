@@ -1,0 +1,135 @@
+"""Chunks of a newer state while it is fetched: flat files at their final places, beside the checkpoint.
+
+They mean nothing until the installation. What is here is known in memory; after a crash it is found again by hashing
+the files, so no list of what was done can be wrong, and nothing need be durable before the installation. A chunk of
+zeros cannot be told from a hole then, and counts as not here.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from lockstep.ledger.subtree import leaf_values
+from lockstep.ledger.table import CHUNK_BYTES
+from lockstep.runtime.flat_tables import FlatWriter, runs
+from lockstep.sync.state_walk import Arrived
+
+Array = np.ndarray[Any, Any]
+FLUSH_BYTES: Final = 64 * 1024 * 1024
+"""After so many bytes the disk is made to take them: the end of a fetch has little left to wait for."""
+AT_ONCE: Final = 1_024
+"""Chunks that are moved or hashed at a time."""
+_FULL: Final = 1 << 62
+"""More bytes than any table has."""
+
+
+class Staging:
+    """The staging area of one store; in `folder`, made when the first chunk comes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._writer: FlatWriter | None = None
+        self._leaves: dict[int, Array] = {}
+        self._unflushed = 0
+        if folder.is_dir():
+            self._recover()
+
+    def __bool__(self) -> bool:
+        return bool(self._leaves)
+
+    @property
+    def chunks(self) -> int:
+        """How many are here."""
+        return sum(int(values.any(axis=1).sum()) for values in self._leaves.values())
+
+    def put(self, parts: Iterable[Arrived]) -> None:
+        """Keep chunks; raises `OSError`."""
+        for part in parts:
+            self.writer.put(part.table, part.numbers, part.data)
+            self._note(part.table, part.numbers, part.leaves)
+            self._unflushed += part.data.nbytes
+        if self._unflushed >= FLUSH_BYTES:
+            self.writer.flush()
+            self._unflushed = 0
+
+    def leaves(self, table: int, chunks: int) -> Array:
+        """Chaining values (chunks, 8) uint32; zeros for what is not here."""
+        values = np.zeros((chunks, 8), np.uint32)
+        here = self._leaves.get(table, values)[:chunks]
+        values[: len(here)] = here
+        return values
+
+    def read(self, table: int, first: int, count: int) -> bytes:
+        """So many chunks; zeros for what is not here."""
+        return self.writer.read(table, first, count)
+
+    def parts(self, limits: Sequence[int]) -> Iterator[Arrived]:
+        """Everything that is here below so many chunks of each table, so many at a time."""
+        for table, values in sorted(self._leaves.items()):
+            here = np.flatnonzero(values[: limits[table] if table < len(limits) else 0].any(axis=1))
+            for first in range(0, len(here), AT_ONCE):
+                numbers = here[first : first + AT_ONCE]
+                data = b"".join([self.read(table, begin, end - begin) for begin, end in runs(numbers)])
+                rows = np.frombuffer(data, np.uint8).reshape(-1, CHUNK_BYTES)
+                yield Arrived(table, numbers, rows, values[numbers])
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.release()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def release(self) -> None:
+        """The folder is somebody else's now, or is left for the next start."""
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None
+        self._leaves = {}
+        self._unflushed = 0
+
+    @property
+    def writer(self) -> FlatWriter:
+        """Fills the folder."""
+        if self._writer is None:
+            self._writer = FlatWriter(self.folder)
+        return self._writer
+
+    def _note(self, table: int, numbers: Array, leaves: Array) -> None:
+        known = self._leaves.get(table, np.zeros((0, 8), np.uint32))
+        end = int(numbers.max(initial=-1)) + 1
+        if end > len(known):
+            grown = np.zeros((max(end, 2 * len(known)), 8), np.uint32)
+            grown[: len(known)] = known
+            self._leaves[table] = known = grown
+        known[numbers] = leaves
+
+    def _recover(self) -> None:
+        """Find what a fetch that was interrupted has left. Leaves that it wrote already are written again."""
+        for path in sorted(self.folder.glob("*.chunks")):
+            with path.open("rb") as file:
+                for first, rows in _extents(file.fileno()):
+                    here = np.flatnonzero(rows.any(axis=1))
+                    if len(here):
+                        numbers = first + here
+                        self._note(int(path.stem), numbers, leaf_values(rows[here], numbers, _FULL))
+
+
+def _extents(file: int) -> Iterator[tuple[int, Array]]:
+    """The parts of a file that are no holes: (first chunk, rows)."""
+    size = os.fstat(file).st_size
+    at = 0
+    while at < size:
+        try:
+            begin = os.lseek(file, at, os.SEEK_DATA)
+        except OSError:  # a hole up to the end
+            return
+        end = os.lseek(file, begin, os.SEEK_HOLE)
+        at = begin // CHUNK_BYTES * CHUNK_BYTES
+        while at < end:
+            data = os.pread(file, AT_ONCE * CHUNK_BYTES, at)
+            data = data.ljust(-(-len(data) // CHUNK_BYTES) * CHUNK_BYTES, b"\0")
+            yield at // CHUNK_BYTES, np.frombuffer(data, np.uint8).reshape(-1, CHUNK_BYTES)
+            at += len(data)
