@@ -67,11 +67,15 @@ class Network:
         elif isinstance(message, Fate) and message.status == "final":
             assert self.fates.setdefault(message.digest, message) == message
 
-    def submit(self, index: int) -> Bundle:
+    def next_bundle(self, height: int) -> Bundle:
         commands = np.zeros(5, COMMAND)
         commands["kind"], commands["size"] = Kind.WITHDRAW, 1
-        bundle = seal_bundle(TRADER, self.genesis.chain_id, 0, self.sequence, max(self.heights) + 5_000, commands)
+        bundle = seal_bundle(TRADER, self.genesis.chain_id, 0, self.sequence, height + 5_000, commands)
         self.sequence += 1
+        return bundle
+
+    def submit(self, index: int) -> Bundle:
+        bundle = self.next_bundle(max(self.heights))
         assert self.links[index].send(Submit(bundle.raw))
         return bundle
 

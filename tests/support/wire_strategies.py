@@ -142,7 +142,7 @@ REPLY = st.one_of(
         st.lists(BLOCK_EVENTS, max_size=2).map(tuple), st.lists(LOCAL_EVENT, max_size=3).map(tuple),
     ),
     st.builds(stream.Behind, U63, U63, CLOCK),
-    st.builds(client.SubmitReply, DIGEST, TEXT, TEXT, U63, U63, U63),
+    st.builds(client.SubmitReply, DIGEST, TEXT, TEXT, U63, U63, U63, U63),
     st.builds(client.Fate, DIGEST, TEXT, I64, I64, TEXT, BLOB),
     st.builds(client.AccountReply, I64, st.booleans(), I64, I64),
     st.builds(client.BlockFinal, I64, I64, I64, DIGEST, DIGEST, DIGEST, I64, I64, I64),

@@ -3,7 +3,7 @@
 import typer
 
 from lockstep import __version__
-from lockstep.cli import bench, chaos, devnet, diff, fate, init, light, market, node, simulate, snapshot, status
+from lockstep.cli import bench, chaos, devnet, diff, fate, init, light, market, node, simulate, snapshot, status, stream
 
 app = typer.Typer(
     help="A derivatives venue whose whole state is kept identical on independent nodes.",
@@ -27,6 +27,7 @@ app.command("node")(node.node)
 app.command("market")(market.market)
 app.command("status")(status.status)
 app.command("fate")(fate.fate)
+app.command("stream")(stream.stream)
 app.command("trust")(light.trust)
 app.command("light")(light.light)
 app.command("diff")(diff.diff)

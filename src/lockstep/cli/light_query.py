@@ -55,7 +55,7 @@ async def ask(follower: Follower, words: tuple[str, ...]) -> dict[str, Any]:
     kind, *arguments = words
     if kind == "outcome":
         rows, proof = await follower.outcome(_digest(arguments[0]))
-        found = {"exists": True, "commands": _commands(rows)}
+        found = {"exists": True, "commands": event_rows(rows)}
         return {"query": " ".join(words)} | found | _under(proof)
     match kind:
         case "account":
@@ -93,7 +93,7 @@ def _under(proof: Proof) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _commands(rows: "np.ndarray[Any, np.dtype[np.void]]") -> list[dict[str, Any]]:
+def event_rows(rows: "np.ndarray[Any, np.dtype[np.void]]") -> list[dict[str, Any]]:
     """Event rows by name, fields that are zero left out."""
     names = rows.dtype.names or ()
     listed = []

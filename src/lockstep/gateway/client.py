@@ -43,14 +43,23 @@ from lockstep.wire.light import (
     Query,
     StateReply,
 )
+from lockstep.wire.stream import After, AskEvents, Behind, Clock, EventBatch
 
 _LIMITS: Final = Limits(FRAME_BYTES_MAX, 64 * 1024 * 1024, bytes_per_second=1e12, frames_per_second=1e9)
 Handler = Callable[[ClientReply], None]
-_Answer = SubmitReply | Fate | AccountReply | StatusReply | LightAnswer
+_Answer = SubmitReply | Fate | AccountReply | StatusReply | LightAnswer | EventBatch | Behind
 
 
 class ConnectionGone(LockstepError):
     """The connection to the node is gone; the message says why, if the node said."""
+
+
+class NotReached(LockstepError):
+    """The node has not got so far as a request was to come after."""
+
+    def __init__(self, behind: Behind) -> None:
+        super().__init__(f"the node is at height {behind.height}, or has not heard what was seen elsewhere")
+        self.behind = behind
 
 
 class Client(Connection):
@@ -134,6 +143,45 @@ class Client(Connection):
         self._tokens += 1
         return self._tokens
 
+    async def events(
+        self, place: tuple[int, int, int], row: int = 0, accounts: tuple[int, ...] = (), wait_ms: int = 0
+    ) -> EventBatch:
+        """What is final, and what the node said, from `place` (height, epoch, sequence) on, unchecked. Raises
+        `ConnectionGone`."""
+        height, epoch, sequence = place
+        request = AskEvents(self._token(), height, row, epoch, sequence, accounts, wait_ms)
+        reply = await self._ask(request, (EventBatch, request.token))
+        assert isinstance(reply, EventBatch)
+        return reply
+
+    async def after(
+        self, height: int, clock: Clock, request: AskFate | AskAccount | Submit
+    ) -> SubmitReply | Fate | AccountReply:
+        """Have a request carried out after what was seen elsewhere. Raises `NotReached` when the node has not got so
+        far, `ConnectionGone`."""
+        key: tuple[type, bytes | int]
+        match request:
+            case Submit():
+                key = SubmitReply, Bundle(request.raw).digest
+            case AskFate():
+                key = Fate, request.digest
+            case AskAccount():
+                key = AccountReply, request.account
+        token = self._token()
+        answered, behind = self._expect(key), self._expect((Behind, token))
+        if not self.request(After(token, height, clock, encode_client(request))):
+            raise ConnectionGone(self._why())
+        await asyncio.wait((answered, behind), return_when=asyncio.FIRST_COMPLETED)
+        if behind.done():
+            self._forget(key, answered)
+            late = behind.result()
+            assert isinstance(late, Behind)
+            raise NotReached(late)
+        self._forget((Behind, token), behind)
+        reply = answered.result()
+        assert isinstance(reply, SubmitReply | Fate | AccountReply)
+        return reply
+
     def subscribe(self, outcomes: bool = False, blocks: bool = False) -> bool:
         """Be told the fate of each bundle submitted from now on here, and of each final block."""
         return self.request(Subscribe(outcomes, blocks))
@@ -144,11 +192,23 @@ class Client(Connection):
         await self.gone.wait()
 
     async def _ask(self, request: ClientRequest, key: tuple[type, bytes | int]) -> _Answer:
-        future: asyncio.Future[_Answer] = self.loop.create_future()
         if not self.request(request):
             raise ConnectionGone(self._why())
+        return await self._expect(key)
+
+    def _expect(self, key: tuple[type, bytes | int]) -> "asyncio.Future[_Answer]":
+        future: asyncio.Future[_Answer] = self.loop.create_future()
         self._waiting.setdefault(key, deque()).append(future)
-        return await future
+        return future
+
+    def _forget(self, key: tuple[type, bytes | int], future: "asyncio.Future[_Answer]") -> None:
+        """Nobody waits for this any more."""
+        waiting = self._waiting.get(key)
+        if waiting is not None and future in waiting:
+            waiting.remove(future)
+            if not waiting:
+                del self._waiting[key]
+        future.cancel()
 
     def _flush_now(self) -> None:
         self._is_flush_due = False
@@ -175,7 +235,7 @@ class Client(Connection):
                 key = AccountReply, message.account
             case StatusReply():
                 key = StatusReply, 0
-            case LightReply() | StateReply() | OutcomeReply() | GenesisReply():
+            case LightReply() | StateReply() | OutcomeReply() | GenesisReply() | EventBatch() | Behind():
                 key = type(message), message.token
             case _:
                 return

@@ -82,7 +82,7 @@ class Clients:
         self._origins[digest] = client
         stamp = self.said.taken(bundle, after)
         self._spread(bundle)
-        self._reply(client, SubmitReply(digest, "", "", *stamp))
+        self._reply(client, SubmitReply(digest, "", "", self.said.node, *stamp))
 
     def spread_again(self, peer: int) -> None:
         """A peer is connected (again): send it what was handed in here and may have been spread without it."""
@@ -143,14 +143,14 @@ class Clients:
                 outcomes = execution.events[first : first + count].tobytes() if subscribed.outcomes else b""
                 self._reply(client, fates.final(digest, height, place, outcomes))
             for other in self._ctx.pool.settle(bundle.account, bundle.sequence + 1):
-                self._close(fates.rejected(other.digest, Reason.REPLAYED.value))
+                self._close(fates.rejected(other.digest, Reason.REPLAYED.value), other)
         for bundle in self._ctx.pool.expire(height):
-            self._close(fates.expired(bundle.digest, bundle.valid_until))
+            self._close(fates.expired(bundle.digest, bundle.valid_until), bundle)
         self._announce(entry)
 
-    def _close(self, fate: Fate) -> None:
+    def _close(self, fate: Fate, bundle: Bundle) -> None:
         self._ctx.fates.record(fate)
-        self.said.closed(fate)
+        self.said.closed(fate, bundle)
         client = self._origins.pop(fate.digest, None)
         if client is not None and client in self._clients and self._clients[client].subscribed is not None:
             self._reply(client, fate)

@@ -94,10 +94,10 @@ class Said:
         """Where this node said that it took a bundle that is still pending."""
         return self._stamps.get(digest, {}).get(self.node)
 
-    def closed(self, fate: Fate) -> None:
+    def closed(self, fate: Fate, bundle: Bundle) -> None:
         """A pending bundle has a fate other than final."""
         self._stamps.pop(fate.digest, None)
-        self.say(_KINDS[fate.status], fate.digest, detail=fate.reason)
+        self.say(_KINDS[fate.status], fate.digest, bundle.account, bundle.sequence, fate.reason)
 
     def state(self, word: str) -> None:
         """How this node is, now."""

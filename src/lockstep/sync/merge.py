@@ -26,7 +26,7 @@ from lockstep.wire.stream import Clock, LocalEvent, Point
 
 FINGERPRINTS_MAX: Final = 65_536
 """Heights for which what was delivered is remembered, to compare with what slower nodes tell."""
-AHEAD_MAX: Final = 256
+AHEAD_MAX: Final = 64
 """So many final blocks of one node,"""
 PENDING_MAX: Final = 16_384
 """or so many local events, are held back at most: it is not asked for more."""
@@ -55,6 +55,15 @@ class Told:
     height: int
     blocks: tuple[FinalBlock, ...] = ()
     local: tuple[LocalEvent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """From here on, what a node says is delivered; what it said before is not."""
+
+    node: int
+    epoch: int
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +126,7 @@ class Again:
     node: int
 
 
-Output = BlockDelivered | LocalDelivered | Late | Gap | Divergence | Denied | Again
+Output = Joined | BlockDelivered | LocalDelivered | Late | Gap | Divergence | Denied | Again
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +185,6 @@ class Merger:
         source = self._sources[node]
         return len(source.pending) >= PENDING_MAX or source.next_height > self.height + AHEAD_MAX
 
-    def clock(self) -> tuple[int, Clock]:
-        """Everything delivered so far, as a token: final height, and a point of each node."""
-        points = [Point(node, *source.at) for node, source in self._sources.items() if source.at[0]]
-        return self.height, tuple(points)
-
     def blocking(self) -> list[int]:
         """Nodes that something which is here waits for. Empty when nothing is held back."""
         found: dict[int, None] = {}
@@ -191,6 +195,14 @@ class Merger:
             if isinstance(front, LocalEvent) and self.height >= front.height:
                 found.update(dict.fromkeys(self._missing(front.clock)))
         return sorted(found)
+
+    def add(self, node: int, clock: Clock = ()) -> None:
+        """Read another node too, from here on. `clock`: what was delivered before, of a stream that is gone on with."""
+        if node not in self._sources:
+            source = self._sources[node] = _Source(self.height + 1)
+            for point in clock:
+                if point.node == node:
+                    source.epoch, source.taken = source.at = point.epoch, point.sequence
 
     # -- what happens ---------------------------------------------------------------------------------
 
@@ -223,6 +235,7 @@ class Merger:
         """Append what is new; False when something is missing that can be asked for again."""
         if source.epoch == 0:
             source.epoch, source.taken = source.at = told.epoch, told.sequence
+            self._out.append(Joined(told.node, told.epoch, told.sequence))
             return True
         if told.epoch < source.epoch:
             return True  # an answer that was overtaken by the node's restart

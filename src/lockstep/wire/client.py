@@ -85,6 +85,7 @@ class SubmitReply(msgspec.Struct, frozen=True, array_like=True, tag=11, forbid_u
     digest: bytes
     reason: str
     detail: str
+    node: int = 0
     epoch: int = 0
     sequence: int = 0
     height: int = 0
