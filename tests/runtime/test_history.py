@@ -56,3 +56,25 @@ def test_a_gap_is_refused(tmp_path: Path) -> None:
     history.close()
     with pytest.raises(StorageFailed, match="has block 2 where 3 should be"):
         History(tmp_path, positions[2], 3)
+
+
+def test_a_record_for_a_checkpoint_that_then_was_not_is_passed_over(tmp_path: Path) -> None:
+    """A node killed between the history and the store, while it installed a state, or was rolled back."""
+    for stray in (900, 2):
+        folder = tmp_path / str(stray)
+        positions = filled(folder, range(1, 6))
+        history = History(folder, positions[3], 3)
+        if stray > 5:
+            history.skip_to(stray, block(0))
+        else:
+            history.begin_again(stray, block(2), b"")
+        history.sync()
+        history.close()
+        history = History(folder, positions[3], 3)
+        assert history.add(4, block(4), bytes([4]) * 64) == positions[4]
+        history.add(5, block(5), bytes([5]) * 64)
+        at = history.add(6, block(6), b"six" * 64)
+        history.close()
+        history = History(folder, positions[5], 5)
+        assert history.add(6, block(6), b"six" * 64) == at, "what comes after it is known again"
+        history.close()

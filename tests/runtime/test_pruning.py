@@ -32,8 +32,8 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ask(home: PrunedHome, request: ServeChain | ServeFate | ServeProof) -> object:
-    home.serving._serve(request)
-    answer = home.answers.pop()
+    home.serving.put(request)
+    answer = home.answers.get(timeout=20)
     assert isinstance(answer, Send | Reply)
     return answer.message
 
@@ -61,7 +61,6 @@ def check_promises(home: PrunedHome) -> None:
             assert fate.status == "unknown" and f"pruned below height {lowest.blocks}" in fate.reason
             refused = ask(home, ServeChain(1, height, home.height))
             assert isinstance(refused, Chain) and not refused.blocks and refused.lowest == lowest.blocks
-    home.answers.clear()
 
 
 def expected_lowest(retention: Retention, checkpoint: int) -> tuple[int, int]:

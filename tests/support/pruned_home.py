@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from queue import SimpleQueue
 
 from lockstep.base.digest import digest
 from lockstep.log.log import open_log
 from lockstep.node.checks import observation_rows
-from lockstep.node.effects import Commit
+from lockstep.node.effects import Commit, Effect
 from lockstep.node.executor import Executor
 from lockstep.node.places import Places
 from lockstep.node.record import Record, StoredBlock, decode_record, encode_record
@@ -94,9 +95,9 @@ def execute(executor: Executor, stored: StoredBlock):
 class PrunedHome:
     """Files in a folder, open. Nothing happens by itself: the archive's thread and the pruner are driven by hand."""
 
-    def __init__(self, folder: Path, retention: Retention) -> None:
+    def __init__(self, folder: Path, retention: Retention, checkpoints_kept: int = 1) -> None:
         self.folder = folder
-        self.store = Store(folder / "checkpoints")
+        self.store = Store(folder / "checkpoints", checkpoints_kept=checkpoints_kept)
         self.index = Index(self.store)
         meta = self.store.checkpoint()
         self.places, self.records = Places(), list[Record]()
@@ -117,9 +118,9 @@ class PrunedHome:
         )  # fmt: skip
         self.pruner = Pruner(retention, folder / "log", folder / "history", self.store, self.index, self.in_use)
         self.pruner.checkpointed(0)
-        self.answers: list = []
+        self.answers: SimpleQueue[Effect] = SimpleQueue()
         self.serving = Serving(
-            folder / "log", folder / "history", self.index, self.store, self.answers.append, self._failed, self.in_use
+            folder / "log", folder / "history", self.index, self.store, self.answers.put, self._failed, self.in_use
         )
         saved = self.store.state()
         base = genesis_header(CHAIN, GENESIS.time_ms) if meta is None else chain()[meta.height - 1].stored.block.header

@@ -3,7 +3,22 @@
 import typer
 
 from lockstep import __version__
-from lockstep.cli import bench, chaos, devnet, diff, fate, init, light, market, node, simulate, snapshot, status, stream
+from lockstep.cli import (
+    bench,
+    chaos,
+    devnet,
+    diff,
+    fate,
+    init,
+    light,
+    market,
+    node,
+    rollback,
+    simulate,
+    snapshot,
+    status,
+    stream,
+)
 
 app = typer.Typer(
     help="A derivatives venue whose whole state is kept identical on independent nodes.",
@@ -31,6 +46,7 @@ app.command("stream")(stream.stream)
 app.command("trust")(light.trust)
 app.command("light")(light.light)
 app.command("diff")(diff.diff)
+app.command("rollback")(rollback.rollback)
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(simulate.app, name="simulate")
 app.command("chaos")(chaos.chaos)

@@ -23,7 +23,9 @@ from lockstep.node.checks import observation_rows
 from lockstep.node.context import Context
 from lockstep.node.effects import Commit, Execute, Persist, Severity
 from lockstep.node.events import Executed
+from lockstep.node.record import StoredBlock
 from lockstep.node.tree import Entry
+from lockstep.venue.venue import Execution
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.observation import Observation
@@ -223,11 +225,18 @@ def bundle_fates(entry: Entry) -> list[BundleFate]:
 
     Events are ordered by command; the block's own (command 0xFFFFFFFF) come last.
     """
-    if entry.stored is None or entry.execution is None or not entry.stored.bundles:
+    if entry.stored is None or entry.execution is None:
         return []
-    bundles = entry.stored.bundles
+    return fates_of(entry.stored, entry.execution)
+
+
+def fates_of(stored: StoredBlock, execution: Execution) -> list[BundleFate]:
+    """The same of a block by itself."""
+    bundles = stored.bundles
+    if not bundles:
+        return []
     ends = np.cumsum([bundle.count for bundle in bundles])
-    edges = np.searchsorted(entry.execution.events["command"], np.concatenate(([0], ends)))
+    edges = np.searchsorted(execution.events["command"], np.concatenate(([0], ends)))
     return [
         (bundle.digest, place, int(edges[place]), int(edges[place + 1] - edges[place]))
         for place, bundle in enumerate(bundles)

@@ -105,6 +105,13 @@ class CheckpointTables:
         self._transaction.drop(self._chunks, delete=False)
         self._pages.clear(self._transaction)
 
+    def forget(self) -> None:
+        """Forget all chunks, those in flat files too."""
+        self.clear()
+        if self._flat is not None:
+            for table in range(len(self._flat.limits)):
+                self._flat.cut(table, 0)
+
     def put(self, table: int, numbers: Array, rows: Array, leaves: Array | None = None) -> None:
         """Chunks in ascending order, and their leaves; as if all were full, if those are not given."""
         if not len(numbers):

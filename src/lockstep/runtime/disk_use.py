@@ -1,5 +1,6 @@
 """What a home holds, and how much of the disk it takes, for people."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -18,12 +19,10 @@ def storage_status(mode: Mode, log: Path, history: Path, store: Store) -> Storag
 
 
 def _size(folder: Path) -> int:
-    """Bytes on the disk; a file that goes away meanwhile takes none."""
+    """Bytes on the disk, with the folders in it; a file that goes away meanwhile takes none."""
     size = 0
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            try:
-                size += entry.stat().st_blocks * 512
-            except FileNotFoundError:
-                continue
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size += (Path(where) / name).stat().st_blocks * 512
     return size

@@ -1,7 +1,9 @@
 """The history: the EVENT rows of every final block, in a log of their own.
 
 One record a block: height u64 little-endian, the block's digest, then its rows. Blocks after the last checkpoint are
-executed again after a restart and come here again; what is there already must be the same bytes.
+executed again after a restart and come here again; what is there already must be the same bytes. A state that is
+installed, and a rollback, write a record out of order, and then say in the store that the history goes on from there;
+if that was broken off, the record is passed over.
 """
 
 import struct
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from lockstep.base.errors import InvariantBroken, StorageFailed
+from lockstep.base.marks import reached
 from lockstep.log.log import open_log
 from lockstep.log.reader import LogReader
 from lockstep.log.segment import SEGMENT_BYTES_MAX
@@ -53,7 +56,10 @@ class History:
         def visit(position: int, record: bytes) -> None:
             found, _ = _HEAD.unpack_from(record)
             if found != self._next:
-                raise StorageFailed(f"the history in {folder} has block {found} where {self._next} should be")
+                if position == start:
+                    raise StorageFailed(f"the history in {folder} has block {found} where {self._next} should be")
+                reached("history: a record for a checkpoint that then was not")
+                return
             if found > height:
                 self._known[found] = position
             self._next += 1
@@ -80,6 +86,12 @@ class History:
             raise InvariantBroken(f"block {height} came to the history, which expected block {self._next}")
         self._next += 1
         return self._log.append([record])[0]
+
+    def begin_again(self, height: int, block: bytes, events: bytes) -> int:
+        """Write a block's rows once more, behind everything else, to go on after it; returns their position."""
+        self._next = height + 1
+        self._known.clear()
+        return self._log.append([_HEAD.pack(height, block) + events])[0]
 
     def skip_to(self, height: int, block: bytes) -> int:
         """Go on after a block whose rows are not known here; returns the position of its record, which has none."""

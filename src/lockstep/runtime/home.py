@@ -30,6 +30,7 @@ GENESIS_FILE: Final = "genesis.json"
 KEY_FILE: Final = "key"
 CONFIG_FILE: Final = "node.json"
 _KEEP_DAYS_MAX: Final = 36_500
+_CHECKPOINTS_KEPT_MAX: Final = 64
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +62,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Observers that may connect to this node; 0: none."""
     observers_allowed: tuple[str, ...] = ()
     """Their public keys, in hex; empty: anybody."""
+    checkpoints_kept: int = 2
+    """The newest, and older ones that `lockstep rollback` can begin from."""
 
     @property
     def retention_rule(self) -> Retention:
@@ -208,6 +211,8 @@ def _index_of(genesis: Genesis, key: PrivateKey, config: NodeConfig) -> int:
 
 
 def _check_config(config: NodeConfig) -> None:
+    if not 1 <= config.checkpoints_kept <= _CHECKPOINTS_KEPT_MAX:
+        raise ConfigurationError(f"checkpoints_kept is 1 to {_CHECKPOINTS_KEPT_MAX}, not {config.checkpoints_kept}")
     parse_address(config.peer_listen)
     parse_address(config.client_listen)
     if config.durability not in ("fsync", "write"):

@@ -41,7 +41,7 @@ def open_files(home: Home, warm_up: Callable[[], None] = lambda: None) -> Opened
     Files are read before the state is rebuilt, because they may say no; `warm_up` is called in between.
     """
     _check_log_is_there(home)
-    store = Store(home.checkpoints)
+    store = Store(home.checkpoints, checkpoints_kept=home.config.checkpoints_kept)
     meta = store.checkpoint()
     header = genesis_header(home.genesis.chain_id, home.genesis.time_ms)
     if meta is not None:

@@ -11,6 +11,7 @@ Keys sort by what they mean, so they are big-endian; values are little-endian.
     chunks   table u16, chunk u32      → 1024 bytes, written since the flat files were
     leaves   table u16, page u32       → chaining values of 32 chunks, 32 bytes each; zeros for one that is not there
     blocks, fates, headers, segments   see `BlockIndex`
+    older, images                      see `OlderCheckpoints`
 
 Beside LMDB's file there are folders `tables-N`: the one that "base" names, and the next number's for chunks of a newer
 state that is being fetched (`staging`). A fetched state of which much is new becomes the base (`fold`); so does a
@@ -37,6 +38,7 @@ from lockstep.runtime.checkpoint_tables import CheckpointTables, Databases, chun
 from lockstep.runtime.flat_tables import Base, FlatTables
 from lockstep.runtime.fold import fold, is_worth_folding
 from lockstep.runtime.leaf_pages import LeafPages
+from lockstep.runtime.older_checkpoints import OlderCheckpoints
 from lockstep.runtime.staging import Staging
 from lockstep.sync.local_state import local_table
 from lockstep.sync.state_walk import Arrived, LocalTable
@@ -47,7 +49,7 @@ from lockstep.wire.message import CheckpointOffer
 MAP_BYTES: Final = 1 << 38
 """Address space reserved for the store; the file grows as it is filled."""
 _finalization = msgspec.msgpack.Decoder(Finalization)
-_META: Final = b"checkpoint"
+META: Final = b"checkpoint"
 _BASE: Final = b"base"
 _FOLDER: Final = "tables-"
 _ATTEMPTS: Final = 5
@@ -73,9 +75,10 @@ class CheckpointMeta(msgspec.Struct, frozen=True, array_like=True, forbid_unknow
 class Store:
     """The store. Reading is safe from any thread; writing belongs to one."""
 
-    def __init__(self, folder: Path, read_only: bool = False) -> None:
+    def __init__(self, folder: Path, read_only: bool = False, checkpoints_kept: int = 1) -> None:
         """Open the store in `folder` (made if absent, unless `read_only`); raises `StorageFailed`."""
         self.folder = folder
+        self._kept = checkpoints_kept
         try:
             if not read_only:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -85,6 +88,7 @@ class Store:
             leaves = self._env.open_db(b"leaves", create=not read_only)
             self._databases = Databases(self._chunks, LeafPages(leaves))
             self._staging = None if read_only else self._open_staging()
+            self._older = None if read_only else OlderCheckpoints(self._env)
         except (lmdb.Error, OSError) as error:
             raise self._failure("opening", error) from error
 
@@ -120,23 +124,39 @@ class Store:
         fates: dict[bytes, FatePlace],
     ) -> None:
         """One checkpoint, durable when this returns; raises `StorageFailed`."""
-        assert self._staging is not None
-        manifest = parse_manifest(meta.manifest)
         with self._writing() as (transaction, tables):
-            if transaction.get(_META, db=self._meta) is None and meta.height not in blocks:
+            if transaction.get(META, db=self._meta) is None and meta.height not in blocks:
                 self.blocks.skip_to(transaction, meta.height)
-            self._staging.clear()  # what a fetch that was given up left there
-            for part in changed:
-                tables.put(part.table, part.chunks.astype(np.int64), part.data)
-            tables.end(manifest, None)
-            base = None
-            if is_worth_folding(tables.changed_chunks(), manifest):
-                base = fold(tables, self._staging, manifest, manifest)
-                tables.clear()
-            self._put_base(transaction, tables, base)
+            is_folded = self._put_state(transaction, tables, meta, changed)
             self._put_meta(transaction, meta, blocks, fates)
-        if base is not None:
+        if is_folded:
             self._staging = self._open_staging()
+
+    def _put_state(
+        self,
+        transaction: "lmdb.Transaction",
+        tables: CheckpointTables,
+        meta: CheckpointMeta,
+        changed: Iterable[ChunkSet],
+    ) -> bool:
+        """What has changed since the newest checkpoint, which becomes an older one; whether into flat files."""
+        assert self._staging is not None and self._older is not None
+        manifest = parse_manifest(meta.manifest)
+        self._staging.clear()  # what a fetch that was given up left there
+        raw = transaction.get(META, db=self._meta)
+        before = None if raw is None else self._decode(bytes(raw))
+        keeper = self._older.keeper(transaction, before, tables, self._kept - 1)
+        for part in changed:
+            keeper.save(part.table, part.chunks)
+            tables.put(part.table, part.chunks.astype(np.int64), part.data)
+        keeper.save_beyond(manifest)
+        tables.end(manifest, None)
+        base = None
+        if is_worth_folding(tables.changed_chunks(), manifest):
+            base = fold(tables, self._staging, manifest, manifest)
+            tables.clear()
+        self._put_base(transaction, tables, base)
+        return base is not None
 
     @contextmanager
     def _writing(self) -> "Iterator[tuple[lmdb.Transaction, CheckpointTables]]":
@@ -176,7 +196,7 @@ class Store:
         fates: dict[bytes, FatePlace],
     ) -> None:
         self.blocks.add(transaction, blocks, fates)
-        transaction.put(_META, encode(meta), db=self._meta)
+        transaction.put(META, encode(meta), db=self._meta)
 
     # -- a state that is being fetched ----------------------------------------------------------------
 
@@ -215,10 +235,10 @@ class Store:
         fates: dict[bytes, FatePlace],
     ) -> None:
         """Everything of `meta`'s state is here: make it the checkpoint. One transaction; raises `StorageFailed`."""
-        assert self._staging is not None
+        assert self._staging is not None and self._older is not None
         manifest = parse_manifest(meta.manifest)
         with self._writing() as (transaction, tables):
-            raw = transaction.get(_META, db=self._meta)
+            raw = transaction.get(META, db=self._meta)
             before = None if raw is None else parse_manifest(self._decode(bytes(raw)).manifest)
             base = None
             if before is None or is_worth_folding(self._staging.chunks + tables.changed_chunks(), manifest):
@@ -232,6 +252,7 @@ class Store:
             self._put_base(transaction, tables, base)
             self._put_meta(transaction, meta, blocks, fates)
             self.blocks.skip_to(transaction, meta.height)
+            self._older.forget_from(transaction, 0)
         if base is None:
             self._staging.clear()
         else:
@@ -251,13 +272,15 @@ class Store:
     def checkpoint(self) -> CheckpointMeta | None:
         """The newest checkpoint's meta, or None when there is none yet."""
         with self._env.begin(db=self._meta) as transaction:
-            raw = transaction.get(_META)
+            raw = transaction.get(META)
         return None if raw is None else self._decode(raw)
 
     def checkpoints(self) -> list[CheckpointMeta]:
         """Of all checkpoints that are kept, the newest last."""
-        newest = self.checkpoint()
-        return [] if newest is None else [newest]
+        with self._env.begin() as transaction:
+            older = [] if self._older is None else self._older.metas(transaction)
+            newest = transaction.get(META, db=self._meta)
+        return [self._decode(bytes(raw)) for raw in (*older, newest) if raw is not None]
 
     def used_bytes(self) -> int:
         """Of the file, without the pages that are free to be used again."""
@@ -278,7 +301,7 @@ class Store:
         for attempt in range(1, _ATTEMPTS + 1):
             transaction = self._env.begin(buffers=True)
             try:
-                raw = transaction.get(_META, db=self._meta)
+                raw = transaction.get(META, db=self._meta)
                 meta = None if raw is None else self._decode(bytes(raw))
                 return transaction, meta, CheckpointTables(transaction, self._databases, self._flat(transaction))
             except OSError as error:
