@@ -112,7 +112,7 @@ def test_proven_answers_from_a_live_network_and_lies_refused(tmp_path: Path, mon
                 await light.follow()
             liar = network.genesis.validators[0].client_address
 
-            def received(self: Client, body: bytes, kind: type = kind, liar: str = liar) -> None:
+            def received(self: Client, body: bytes | memoryview, kind: type = kind, liar: str = liar) -> None:
                 message = msgspec.msgpack.decode(body, type=kind, strict=True) if _is(body, kind) else None
                 peer = self.transport.get_extra_info("peername") if self.transport is not None else None
                 is_liar = peer is not None and f"{peer[0]}:{peer[1]}" == liar

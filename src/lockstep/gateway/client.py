@@ -216,9 +216,9 @@ class Client(Connection):
 
     # -- what the node says ---------------------------------------------------------------------------
 
-    def received(self, body: bytes) -> None:
+    def received(self, body: bytes | memoryview) -> None:
         """A message from the node; raises `Refused` when it is none."""
-        message = decode_reply(body)
+        message = decode_reply(bytes(body))
         if isinstance(message, Goodbye):
             self.goodbye = message
         else:

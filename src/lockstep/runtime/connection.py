@@ -4,8 +4,11 @@ Incoming: a frame beyond the limit ends the connection. Only so many frames are 
 loop, and only so many bytes and frames a second: what is beyond waits unread in the kernel, where it slows its sender
 and nobody else.
 
+A large frame is received straight into memory of its own, which `received` gets to keep; of smaller ones it gets bytes.
+
 Outgoing: frames are queued, then joined and written by one `flush`, so that small frames share a TLS record and a
-system call. When the other side doesn't read, the queue fills to its limit, and further frames are not taken.
+system call; large parts are written as they are. When the other side doesn't read, the queue fills to its limit, and
+further frames are not taken.
 """
 
 import asyncio
@@ -15,11 +18,15 @@ import struct
 from dataclasses import dataclass
 from typing import Final, cast
 
+import numpy as np
+
 from lockstep.base.errors import Reason, Refused
 from lockstep.runtime.rate import Rate
 
 _LENGTH: Final = struct.Struct("<I")
 FRAMES_PER_TURN: Final = 32
+LARGE_BYTES: Final = 128 * 1024
+_READ_BYTES: Final = 64 * 1024
 WRITE_BUFFER_BYTES: Final = 1024 * 1024
 """What the transport may hold before it asks us to pause. Beyond that, frames stay in our queue."""
 DEAD_PEER_SECONDS: Final = 5
@@ -48,7 +55,7 @@ class Traffic:
     """Outgoing frames that found the queue full."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """Framing, limits and backpressure. Subclasses say what frames mean: `opened`, `received`, `refused`, `closed`."""
 
     def __init__(self, limits: Limits, traffic: Traffic | None = None) -> None:
@@ -57,8 +64,12 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.is_closing = False
         self._incoming = bytearray()
+        self._scratch = memoryview(bytearray(_READ_BYTES))
+        self._large: memoryview | None = None
+        """A large frame of which `_large_filled` bytes have come."""
+        self._large_filled = 0
         self._is_waiting = False
-        self._outgoing: list[bytes] = []
+        self._outgoing: list[bytes | memoryview] = []
         self._outgoing_bytes = 0
         self._is_full = False
         self.limit(limits)
@@ -74,7 +85,7 @@ class Connection(asyncio.Protocol):
     def opened(self) -> None:
         """The connection is up (TLS included)."""
 
-    def received(self, body: bytes) -> None:
+    def received(self, body: bytes | memoryview) -> None:
         """A frame came; may raise `Refused`."""
         raise NotImplementedError
 
@@ -87,13 +98,15 @@ class Connection(asyncio.Protocol):
 
     # -- writing --------------------------------------------------------------------------------------
 
-    def send(self, body: bytes) -> bool:
-        """Queue a frame; False when it was dropped, because the queue is full or the connection is going."""
-        size = _LENGTH.size + len(body)
+    def send(self, *body: bytes | memoryview) -> bool:
+        """Queue a frame, given in parts; False when it was dropped, because the queue is full or the connection is
+        going."""
+        length = sum(map(len, body))
+        size = _LENGTH.size + length
         if self.is_closing or self.transport is None or self._outgoing_bytes + size > self.limits.queue_bytes_max:
             self.traffic.frames_dropped += 1
             return False
-        self._outgoing += (_LENGTH.pack(len(body)), body)
+        self._outgoing += (_LENGTH.pack(length), *body)
         self._outgoing_bytes += size
         self.traffic.frames_out += 1
         return True
@@ -102,11 +115,16 @@ class Connection(asyncio.Protocol):
         """Write what is queued, unless the other side is not keeping up."""
         if not self._outgoing or self._is_full or self.transport is None or self.is_closing:
             return
-        data = b"".join(self._outgoing)
-        self._outgoing.clear()
-        self._outgoing_bytes = 0
-        self.traffic.bytes_out += len(data)
-        self.transport.write(data)
+        self.traffic.bytes_out += self._outgoing_bytes
+        parts, self._outgoing, self._outgoing_bytes = self._outgoing, [], 0
+        first = 0
+        for place, part in enumerate(parts):
+            if len(part) >= LARGE_BYTES:
+                self.transport.write(b"".join(parts[first:place]))
+                self.transport.write(part)
+                first = place + 1
+        if first < len(parts):
+            self.transport.write(b"".join(parts[first:]))
 
     def pause_writing(self) -> None:
         """The transport's buffer is full."""
@@ -148,12 +166,19 @@ class Connection(asyncio.Protocol):
         self._incoming.clear()
         self.closed()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """From asyncio: where to put what comes."""
+        return (self._large is not None and self._large[self._large_filled :]) or self._scratch
+
+    def buffer_updated(self, nbytes: int) -> None:
         """From asyncio."""
-        self.traffic.bytes_in += len(data)
-        self._incoming += data
+        self.traffic.bytes_in += nbytes
+        if self._large is not None and self._large_filled < len(self._large):
+            self._large_filled += nbytes
+        else:
+            self._incoming += self._scratch[:nbytes]
         if not self._is_waiting:
-            self._turn(self._byte_rate.take(len(data), self.loop.time()))
+            self._turn(self._byte_rate.take(nbytes, self.loop.time()))
 
     def _turn(self, delay: float) -> None:
         """Handle some frames; read on at once, after other callbacks, or after a delay, as limits say."""
@@ -182,8 +207,13 @@ class Connection(asyncio.Protocol):
         self.transport.resume_reading()
         self._turn(0.0)
 
-    def _next_frame(self) -> bytes | None:
-        incoming = self._incoming
+    def _next_frame(self) -> bytes | memoryview | None:
+        incoming, large = self._incoming, self._large
+        if large is not None:
+            if self._large_filled < len(large):
+                return None
+            self._large = None
+            return large
         if len(incoming) < _LENGTH.size:
             return None
         length: int = _LENGTH.unpack_from(incoming)[0]
@@ -191,10 +221,20 @@ class Connection(asyncio.Protocol):
             raise Refused(Reason.OVERSIZE, f"a frame of {length} bytes; {self.limits.frame_bytes_max} are allowed")
         end = _LENGTH.size + length
         if len(incoming) < end:
+            if length >= LARGE_BYTES:
+                self._begin_large(length)
             return None
         body = bytes(memoryview(incoming)[_LENGTH.size : end])
         del incoming[:end]
         return body
+
+    def _begin_large(self, length: int) -> None:
+        """From now on, what comes goes into this frame's own memory. (NumPy's is not cleared first: memory that a peer
+        announces, but doesn't fill, costs nothing.)"""
+        self._large_filled = len(self._incoming) - _LENGTH.size
+        self._large = np.empty(length, np.uint8).data
+        self._large[: self._large_filled] = self._incoming[_LENGTH.size :]
+        self._incoming.clear()
 
 
 def _set_options(sock: socket.socket | None) -> None:

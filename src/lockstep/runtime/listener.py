@@ -24,7 +24,7 @@ class Listener:
         host: str,
         port: int,
         context: ssl.SSLContext,
-        factory: Callable[[], asyncio.Protocol],
+        factory: Callable[[], asyncio.BufferedProtocol],
         failed: Callable[[str], None],
     ) -> None:
         """Binds at once; raises `OSError`. Port 0 takes a free one (see `port`)."""

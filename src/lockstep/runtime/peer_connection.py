@@ -16,7 +16,7 @@ HELLO_SECONDS: Final = 3.0
 PEER_LIMITS: Final = Limits(
     frame_bytes_max=FRAME_BYTES_MAX,
     queue_bytes_max=4 * FRAME_BYTES_MAX,
-    bytes_per_second=256 * 1024 * 1024,
+    bytes_per_second=1024 * 1024 * 1024,
     frames_per_second=50_000,
 )
 OBSERVER_LIMITS: Final = Limits(
@@ -135,7 +135,7 @@ class PeerConnection(Connection):
                 Reason.UNKNOWN_PEER, f"validator {self.validator} dialled {_who(greeting.index)}; the lower one dials"
             )
 
-    def received(self, body: bytes) -> None:
+    def received(self, body: bytes | memoryview) -> None:
         """A frame: the greeting, then messages."""
         message = decode_message(body)
         if isinstance(message, Turned):

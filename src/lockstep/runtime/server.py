@@ -46,10 +46,10 @@ class ClientConnection(Connection):
         """TLS is done."""
         self._server.opened(self)
 
-    def received(self, body: bytes) -> None:
+    def received(self, body: bytes | memoryview) -> None:
         """A request; raises `Refused` when it is none."""
         self.active_at = self.loop.time()
-        self._server.asked(self, body)
+        self._server.asked(self, bytes(body))
 
     def refused(self, refused: Refused) -> None:
         """Say why, and close."""

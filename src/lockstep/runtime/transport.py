@@ -31,7 +31,7 @@ from lockstep.runtime.tls import (
     peer_server_context,
 )
 from lockstep.wire.genesis import Genesis
-from lockstep.wire.message import Hello, PeerMessage, encode_message
+from lockstep.wire.message import Hello, PeerMessage, StatePart, encode_message, encode_part
 from lockstep.wire.observer import ADDRESSES_MAX, Addresses, HelloObserver, Turned
 
 TELL_SECONDS: Final = 10.0
@@ -129,14 +129,17 @@ class Transport:
 
     def send(self, peer: int, message: PeerMessage) -> None:
         """Queue a message; `flush` sends."""
-        self.send_encoded(peer, encode_message(message))
+        if isinstance(message, StatePart):
+            self.send_encoded(peer, *encode_part(message))
+        else:
+            self.send_encoded(peer, encode_message(message))
 
-    def send_encoded(self, peer: int, body: bytes) -> None:
-        """The same, for an encoded message."""
+    def send_encoded(self, peer: int, *body: bytes | memoryview) -> None:
+        """The same, for an encoded message, in parts."""
         connection = self._connections.get(peer)
         if connection is None:
             self._traffic(peer).frames_dropped += 1
-        elif not connection.send(body) and peer >= FIRST_OBSERVER and not connection.is_closing:
+        elif not connection.send(*body) and peer >= FIRST_OBSERVER and not connection.is_closing:
             self.drop(peer, "it does not read what it is sent")
 
     def broadcast(self, message: PeerMessage) -> None:

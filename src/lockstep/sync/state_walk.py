@@ -169,7 +169,7 @@ class StateWalk:
 
     # -- answers --------------------------------------------------------------------------------------
 
-    def take(self, piece: Piece, data: bytes) -> Arrived | None:
+    def take(self, piece: Piece, data: bytes | memoryview) -> Arrived | None:
         """Check an answer, and go on from it; raises `Refused` for a lie (the piece is still open then)."""
         arrived = None
         if piece.chunks:
@@ -179,24 +179,23 @@ class StateWalk:
         self.open -= 1
         return arrived
 
-    def _take_chunks(self, piece: Piece, data: bytes) -> Arrived:
+    def _take_chunks(self, piece: Piece, data: bytes | memoryview) -> Arrived:
         table = self._tables[piece.table]
         numbers = _places(piece.indices, piece.level, table.chunks)
         size = len(numbers) * CHUNK_BYTES - max(0, (int(numbers[-1]) + 1) * CHUNK_BYTES - table.used)
         if len(data) != size:
             raise Refused(Reason.BAD_PROOF, f"{len(data)} bytes of chunks came, not {size}")
-        rows = np.zeros((len(numbers), CHUNK_BYTES), np.uint8)
-        rows.reshape(-1)[:size] = np.frombuffer(data, np.uint8)
+        rows = _rows(data, len(numbers))
         leaves = leaf_values(rows, numbers, table.used)
         self._check(piece, leaves, piece.level, rows[0].tobytes()[: table.used] if table.chunks == 1 else b"")
         table.local.leaves[numbers] = leaves
         table.local.present[numbers] = True
         if table.chunks == 1:
-            table.local.first_chunk = data
+            table.local.first_chunk = bytes(data)
         self.done_chunks += len(numbers)
         return Arrived(piece.table, numbers, rows, leaves)
 
-    def _take_nodes(self, piece: Piece, data: bytes) -> None:
+    def _take_nodes(self, piece: Piece, data: bytes | memoryview) -> None:
         table, below = self._tables[piece.table], children_level(piece.level)
         places = _places(piece.indices, piece.level - below, len(table.levels[below]))
         if len(data) != 32 * len(places):
@@ -216,6 +215,16 @@ class StateWalk:
             found = [value.tobytes() for value in reduce_values(values, levels)]
         if found != piece.values:
             raise Refused(Reason.BAD_PROOF, f"what came is not what table {piece.table} has there")
+
+
+def _rows(data: bytes | memoryview, count: int) -> Array:
+    """Chunks as rows, filled up with zeros: where they are, if the kernels can hash them there, or copied."""
+    flat = np.frombuffer(data, np.uint8)
+    if flat.flags.writeable and len(flat) == count * CHUNK_BYTES and flat.ctypes.data % 8 == 0:
+        return flat.reshape(count, CHUNK_BYTES)
+    rows = np.zeros((count, CHUNK_BYTES), np.uint8)
+    rows.reshape(-1)[: len(flat)] = flat
+    return rows
 
 
 def _places(indices: list[int], levels: int, size: int) -> Array:

@@ -25,6 +25,11 @@ from lockstep.wire.vote import Finalize, Notarize, Nullify
 PROTOCOL_VERSION: Final = 1
 STAMPED_BUNDLE: Final = b"\x01"
 _STAMP: Final = struct.Struct("<QQQ")
+STATE_PART: Final = 2
+"""First byte of a `StatePart`: 7 zeros and the request follow, then the data as they are, where they can be hashed in
+place. A fetched state is nothing but these, and they are not copied on their way."""
+_STATE_PART: Final = struct.Struct("<B7xQ")
+_STATE_PART_BYTE: Final = bytes((STATE_PART,))
 CERTIFICATES_PER_MESSAGE_MAX: Final = 64
 BUNDLES_PER_FETCH_MAX: Final = 256
 BLOCKS_PER_CHAIN_MAX: Final = 64
@@ -179,16 +184,16 @@ class StatePart(msgspec.Struct, frozen=True, array_like=True, tag=37, forbid_unk
     it is. No data: the sender doesn't serve that checkpoint (any more)."""
 
     request: int
-    data: bytes
+    data: bytes | memoryview
 
 
 Structured = (
     Notarize | Nullify | Finalize | Notarization | Nullification | Finalization | Hello | Proposal
     | FetchCertificates | Certificates | FetchBundles | Bundles | FetchBlock | BlockBody | FetchChain | Chain
-    | ObservationBody | Ping | Pong | FetchCheckpoint | CheckpointOffer | FetchState | StatePart
+    | ObservationBody | Ping | Pong | FetchCheckpoint | CheckpointOffer | FetchState
     | ObserverMessage | GossipMessage
 )  # fmt: skip
-PeerMessage = BundleBody | Structured
+PeerMessage = BundleBody | StatePart | Structured
 
 _decoder = msgspec.msgpack.Decoder(Structured)
 
@@ -199,7 +204,24 @@ def encode_message(message: PeerMessage) -> bytes:
         if message.stamp is None:
             return RAW_BUNDLE + message.raw
         return STAMPED_BUNDLE + _STAMP.pack(*message.stamp) + message.raw
+    if isinstance(message, StatePart):
+        return b"".join(encode_part(message))
     return encode(message)
+
+
+def encode_part(part: StatePart) -> tuple[bytes, bytes | memoryview]:
+    """The body of the frame in two pieces, of which the second is the data themselves."""
+    return _STATE_PART.pack(STATE_PART, part.request), part.data
+
+
+def _state_part(raw: bytes | memoryview) -> StatePart:
+    if not _STATE_PART.size <= len(raw) <= _STATE_PART.size + STATE_CHUNKS_MAX * 1024:
+        raise Refused(Reason.OVERSIZE, f"an answer has at most {STATE_CHUNKS_MAX} chunks")
+    request = _STATE_PART.unpack_from(raw)[1]
+    check_unsigned(request, "request")
+    if any(raw[1:8]):
+        raise Refused(Reason.NON_CANONICAL, "message: not the canonical encoding")
+    return StatePart(request, raw[_STATE_PART.size :])
 
 
 def _stamped(raw: bytes) -> BundleBody:
@@ -212,8 +234,11 @@ def _stamped(raw: bytes) -> BundleBody:
     return BundleBody(raw[begin:], (epoch, sequence, height))
 
 
-def decode_message(raw: bytes) -> PeerMessage:
-    """Decode and bound a peer's message; raises `Refused`."""
+def decode_message(raw: bytes | memoryview) -> PeerMessage:
+    """Decode and bound a peer's message; raises `Refused`. Only the data of a `StatePart` may be a view of `raw`."""
+    if raw[:1] == _STATE_PART_BYTE:
+        return _state_part(raw)
+    raw = bytes(raw)
     if raw[:1] == RAW_BUNDLE:
         if len(raw) > 1 + BUNDLE_BYTES_MAX:
             raise Refused(Reason.OVERSIZE, f"a bundle has at most {BUNDLE_BYTES_MAX} bytes")
@@ -294,10 +319,6 @@ def _check_state(message: Structured) -> None:
             count, rest = divmod(len(message.indices), 4)
             if rest or not 1 <= count <= STATE_NODES_MAX or not 0 <= message.level <= STATE_LEVEL_MAX:
                 raise Refused(Reason.MALFORMED, f"1 to {STATE_NODES_MAX} nodes of one level may be asked for at a time")
-        case StatePart():
-            check_unsigned(message.request, "request")
-            if len(message.data) > STATE_CHUNKS_MAX * 1024:
-                raise Refused(Reason.OVERSIZE, f"an answer has at most {STATE_CHUNKS_MAX} chunks")
         case Push() | IHave() | Graft() | Prune():
             check_gossip(message)
         case HelloObserver() | Turned() | Addresses():

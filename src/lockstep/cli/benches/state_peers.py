@@ -146,8 +146,9 @@ class _Peer:
         message = effect.message
         if isinstance(message, StatePart) and self._random.random() < self._mischief.corrupts * self._chunks(message):
             middle = len(message.data) // 2
-            data = message.data[:middle] + bytes((message.data[middle] ^ 1,)) + message.data[middle + 1 :]
-            message = StatePart(message.request, data)
+            data = bytearray(message.data)
+            data[middle] ^= 1
+            message = StatePart(message.request, bytes(data))
         self._transport.send(effect.peer, message)
         self._transport.flush()
 

@@ -76,7 +76,7 @@ class LieSync(Honest):
         if random.randrange(8) == 0 and not (isinstance(old, StatePart) and isinstance(message, StatePart)):
             return old
         if isinstance(message, StatePart):
-            return StatePart(message.request, _false_data(random, message.data))
+            return StatePart(message.request, _false_data(random, bytes(message.data)))
         try:
             return _false_offer(node, message) if isinstance(message, CheckpointOffer) else _false_chain(node, message)
         except Refused:  # no header at all: nothing to make a better lie of
