@@ -31,25 +31,22 @@ BUNDLES_PER_SECOND: Final = 500
 BURST_SECONDS: Final = 2
 
 
-@dataclass(slots=True)
 class Allowance:
     """A bucket that fills at `per_second` up to two seconds' worth. Integers: units times a million."""
 
-    per_second: int
-    _filled: int = -1
-    _at_us: int = 0
+    def __init__(self, per_second: int, now_us: int) -> None:
+        self._per_second = per_second
+        self._full = self._filled = BURST_SECONDS * per_second * 1_000_000
+        self._at_us = now_us
 
     def has(self, now_us: int) -> bool:
         """Whether anything is left."""
-        full = BURST_SECONDS * self.per_second * 1_000_000
-        if self._filled < 0:
-            self._filled, self._at_us = full, now_us
-        self._filled = min(full, self._filled + max(0, now_us - self._at_us) * self.per_second)
+        self._filled = min(self._full, self._filled + max(0, now_us - self._at_us) * self._per_second)
         self._at_us = max(self._at_us, now_us)
         return self._filled > 0
 
     def take(self, units: int) -> None:
-        """Account for what was given; it may go once into debt."""
+        """Account for what was given. It may go into debt: how much an answer takes is known afterwards."""
         self._filled -= units * 1_000_000
 
 
@@ -70,8 +67,9 @@ class Answers:
 
     def connected(self, peer: int) -> None:
         """A connection is up."""
+        now = self._ctx.now_us
         self._peers[peer] = _Peer(
-            Allowance(BYTES_PER_SECOND), Allowance(REQUESTS_PER_SECOND), Allowance(BUNDLES_PER_SECOND)
+            Allowance(BYTES_PER_SECOND, now), Allowance(REQUESTS_PER_SECOND, now), Allowance(BUNDLES_PER_SECOND, now)
         )
 
     def lost(self, peer: int) -> None:
