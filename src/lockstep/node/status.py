@@ -94,6 +94,9 @@ def status(
         evidence=evidence,
         rss_mib=0,
         sync=sync,
+        final_view=root.view,
+        validators=len(ctx.validators),
+        stake=ctx.validators.total,
     )
 
 

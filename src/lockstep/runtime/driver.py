@@ -16,7 +16,7 @@ import msgspec
 
 from lockstep.node import effects as effect_
 from lockstep.node.effects import Effect, Halt, Severity
-from lockstep.node.events import Event, Tick
+from lockstep.node.events import ClientAsked, Event, Tick
 from lockstep.node.follower import Follower
 from lockstep.node.replica import Replica
 from lockstep.runtime.archive import CheckpointJob, InstallJob
@@ -26,9 +26,11 @@ from lockstep.runtime.server import ClientServer
 from lockstep.runtime.serving import Serving
 from lockstep.runtime.storage import Storage
 from lockstep.runtime.transport import Transport
-from lockstep.wire.client import StatusReply, StorageStatus
+from lockstep.wire.client import AskStatus, StatusReply, StorageStatus
 
 _PAGE_BYTES: Final = 4096
+_OURSELVES: Final = 0
+"""A number that no client has."""
 _STATM: Final = Path("/proc/self/statm")
 
 
@@ -62,6 +64,7 @@ class Driver:
         self._is_settling = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_us = 0
+        self._own_status: StatusReply | None = None
 
     def start(self, replica: Replica | Follower, parts: Parts) -> None:
         """Begin to step. Events that came before are taken now."""
@@ -96,6 +99,16 @@ class Driver:
         self._replica = None
         if self._timer is not None:
             self._timer.cancel()
+
+    def status(self) -> StatusReply | None:
+        """How the node is, as it says itself; None when it has stopped."""
+        self._own_status = None
+        self.handle(ClientAsked(_OURSELVES, AskStatus()))
+        return self._own_status
+
+    def queues(self) -> dict[str, int]:
+        """How much every table that could grow holds now."""
+        return {} if self._replica is None else self._replica.queues()
 
     def handle(self, event: Event) -> None:
         """Step the replica with an event, and carry out what it wants."""
@@ -167,6 +180,9 @@ class Driver:
                 validators_bytes_out=sum(traffic.bytes_out for traffic in transport.traffic.values()),
                 observers_bytes_out=transport.observer_traffic.bytes_out,
             )  # fmt: skip
+            if effect.client == _OURSELVES:
+                self._own_status = message
+                return
         self._parts.server.reply(effect.client, message)
 
     # -- time -----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 Compiled kernels release the interpreter lock, so the event loop runs on beside them.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +39,14 @@ class Execution:
         rooms: list[Room],
         executed: Callable[[Executed | Proved], None],
         failed: Callable[[BaseException], None],
+        took: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """`executed` is called on this thread. Before it causes more to be written, execution waits for `rooms`."""
+        """`executed`, and `took` with the seconds that a block took, are called on this thread. Before it causes more
+        to be written, execution waits for `rooms`."""
         self._executor = executor
         self._rooms = rooms
         self._executed = executed
+        self._took = took
         self._worker: Worker[Work] = Worker("execution", self._work, failed)
 
     def put(self, piece: Work) -> None:
@@ -59,7 +63,9 @@ class Execution:
                 case Execute():
                     for room in self._rooms:
                         room.wait()
+                    began = time.perf_counter()
                     execution = self._executor.execute(piece.stored, piece.observations)
+                    self._took(time.perf_counter() - began)
                     self._executed(Executed(piece.stored.block.digest, execution))
                 case Commit():
                     self._executor.commit(piece.block)

@@ -62,6 +62,10 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Observers that may connect to this node; 0: none."""
     observers_allowed: tuple[str, ...] = ()
     """Their public keys, in hex; empty: anybody."""
+    metrics_listen: str = ""
+    """host:port of the metrics and status documents, without TLS; empty: none."""
+    metrics_prefix: str = "lockstep"
+    """Of the metrics' names; `cometbft` lets dashboards made for it find what both have."""
     checkpoints_kept: int = 2
     """The newest, and older ones that `lockstep rollback` can begin from."""
 
@@ -211,6 +215,10 @@ def _index_of(genesis: Genesis, key: PrivateKey, config: NodeConfig) -> int:
 
 
 def _check_config(config: NodeConfig) -> None:
+    if config.metrics_listen:
+        parse_address(config.metrics_listen)
+    if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", config.metrics_prefix):
+        raise ConfigurationError(f"metrics_prefix is letters, digits and _, not {config.metrics_prefix!r}")
     if not 1 <= config.checkpoints_kept <= _CHECKPOINTS_KEPT_MAX:
         raise ConfigurationError(f"checkpoints_kept is 1 to {_CHECKPOINTS_KEPT_MAX}, not {config.checkpoints_kept}")
     parse_address(config.peer_listen)

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
@@ -27,6 +27,7 @@ from lockstep.node.recovery import Restored
 from lockstep.node.replica import Identity, Replica
 from lockstep.runtime.archive import Archive
 from lockstep.runtime.clock import Clock
+from lockstep.runtime.connection import Traffic
 from lockstep.runtime.driver import Driver, Parts
 from lockstep.runtime.execution import Execution, KeepState
 from lockstep.runtime.home import Home, load_home, lock_home
@@ -41,6 +42,9 @@ from lockstep.runtime.serving import Serving
 from lockstep.runtime.storage import Storage
 from lockstep.runtime.transport import Transport
 from lockstep.venue.warm import warm_up
+
+if TYPE_CHECKING:
+    from lockstep.runtime.metrics import Metrics
 
 SWITCH_SECONDS: Final = 0.0005
 """Python's default of 5 ms would let a worker thread hold up the event loop for that long."""
@@ -60,6 +64,7 @@ class Node:
         self._failure: BaseException | None = None
         self._replay_to = 0
         self._is_live = False
+        self._metrics: Metrics | None = None
         self.begins_anew = False
         """It ended because a fetched state became the checkpoint: a new one is to begin from that."""
 
@@ -118,9 +123,11 @@ class Node:
             opened.log, opened.places, archive, home.config.durability == "fsync",
             self._to_loop(driver.carry_out_all), self._failed_elsewhere,
         )  # fmt: skip
+        metrics = self._make_metrics(driver, transport)
         execution = Execution(
-            opened.executor, [storage.room, archive.room], self._to_loop(driver.handle), self._failed_elsewhere
-        )
+            opened.executor, [storage.room, archive.room], self._to_loop(driver.handle), self._failed_elsewhere,
+            (lambda _: None) if metrics is None else metrics.executed,
+        )  # fmt: skip
         self._execution = execution
         carry_one = self._to_loop(lambda effect: driver.carry_out((effect,)))
         serving = Serving(home.log, home.history, opened.index, opened.store, carry_one, self._failed_elsewhere, in_use)
@@ -136,8 +143,16 @@ class Node:
         server.start()
         self._progress("joining", {"peers": len(transport.traffic), "peer_port": transport.port})
         driver.start(replica, parts)
+        listening = None
+        if metrics is not None:
+            from lockstep.runtime.metrics_server import MetricsServer
+
+            listening = MetricsServer(home.config.metrics_listen, metrics)
+            await listening.start()
         await self._stopped.wait()
         driver.stop()
+        if listening is not None:
+            await listening.close()
         await transport.close()
         await server.close()
         if self._failure is None:
@@ -145,6 +160,21 @@ class Node:
             archive.room.open(True)
             for part in (execution, storage, archive, serving, opened.store):
                 part.close()
+
+    def _make_metrics(self, driver: Driver, transport: Transport) -> "Metrics | None":
+        """If the operator wants any: importing them takes a good part of a node's start."""
+        config = self._home.config
+        if not config.metrics_listen:
+            return None
+        from lockstep.runtime.metrics import Metrics, Sources
+
+        def traffic() -> dict[str, Traffic]:
+            return {str(peer): passed for peer, passed in transport.traffic.items()} | {
+                "observers": transport.observer_traffic
+            }
+
+        self._metrics = Metrics(config.metrics_prefix, Sources(driver.status, driver.queues, traffic))
+        return self._metrics
 
     def conclude(self) -> int:
         """Say how it ended; returns the exit status."""
@@ -203,6 +233,8 @@ class Node:
         self._stopped.set()
 
     def _committed(self, height: int) -> None:
+        if self._metrics is not None:
+            self._metrics.committed()
         if self._is_live:
             return
         if height > self._replay_to:

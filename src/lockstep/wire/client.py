@@ -207,6 +207,11 @@ class StatusReply(msgspec.Struct, frozen=True, array_like=True, tag=14, forbid_u
     """None when it is not behind."""
     storage: StorageStatus | None = None
     """None before the node has looked."""
+    final_view: int = 0
+    """Of the newest final block."""
+    validators: int = 0
+    stake: int = 0
+    """Of all validators."""
     observers: int = 0
     """Connected nodes that don't vote."""
     validators_bytes_out: int = 0
