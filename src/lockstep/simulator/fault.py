@@ -59,7 +59,8 @@ KINDS: Final[dict[str, Kind]] = {
     "append_fails": Kind(5, (50 * _MS, 4 * _SECOND), _DISK),
     "sync_fails": Kind(5, (50 * _MS, 4 * _SECOND), _DISK),
     "disk_full": Kind(4, (100 * _MS, 4 * _SECOND), _DISK),
-    # disks that lie, and homes that are lost: of faulty validators only
+    # disks and memory that lie, and homes that are lost: of faulty validators only
+    "memory_rot": Kind(4, (0, 0), _DISK),
     "bit_rot": Kind(4, (50 * _MS, 3 * _SECOND), _DISK),
     "rot_on_read": Kind(4, (50 * _MS, 3 * _SECOND), _DISK),
     "misdirected": Kind(4, (50 * _MS, 3 * _SECOND), _DISK),
@@ -67,7 +68,7 @@ KINDS: Final[dict[str, Kind]] = {
     "old_disk": Kind(2, (50 * _MS, 3 * _SECOND), _DISK),
     "rebuilt": Kind(2, (50 * _MS, 3 * _SECOND), (*_DISK, "lan", "wan", _SYNC)),
 }
-LYING: Final = ("bit_rot", "rot_on_read", "misdirected", "lost_name", "old_disk", "rebuilt")
+LYING: Final = ("memory_rot", "bit_rot", "rot_on_read", "misdirected", "lost_name", "old_disk", "rebuilt")
 """After one of these a validator's word does not count any more."""
 DISTURBING: Final = ("loss", "partition", "slow", "deaf", "pause", "crash_in_step", "slow_disk")
 """What keeps a chain from growing: rarer in runs that need it to grow past a node that is behind."""

@@ -15,6 +15,7 @@ from lockstep.simulator.fault import Fault
 from lockstep.simulator.plan import Plan
 from lockstep.simulator.simulated_node import Home, SimulatedNode
 from lockstep.simulator.world import World
+from lockstep.venue.schema import ACCOUNTS
 
 _FLAP_US: Final = 150_000
 _SURVIVALS: Final = (Survival.PREFIX, Survival.SUBSET, Survival.SUBSET, Survival.NONE)
@@ -238,6 +239,13 @@ class Saboteur:
         if node.home.disk.rot():
             self.count(fault.kind)
             self._restart(node, fault, None)
+
+    def _memory_rot(self, node: SimulatedNode, fault: Fault, random: Random, number: int) -> None:
+        """A bit of the state in memory turns over: the next block that changes something beside it has other roots."""
+        if node.is_up:
+            table = node.executor.venue.ledger.tables[ACCOUNTS]
+            self.count(fault.kind)
+            table.rows["balance"][random.randrange(self._plan.traders)] ^= 1 << random.randrange(20)
 
     def _rot_on_read(self, node: SimulatedNode, fault: Fault, random: Random, number: int) -> None:
         self.count(fault.kind)

@@ -16,13 +16,15 @@ from lockstep.simulator.behaviour import Actor, Honest, Leaving
 from lockstep.simulator.byzantine import forging
 from lockstep.wire.block import Payload, decode_header
 from lockstep.wire.certificate import Finalization
-from lockstep.wire.message import Chain, ChainBlock, CheckpointOffer, PeerMessage, Ping, StatePart
+from lockstep.wire.message import Chain, ChainBlock, CheckpointOffer, FetchState, PeerMessage, Ping, StatePart
 
 MOODS: Final = ("well", "false", "false", "false", "silent", "late", "empty", "little")
 MOOD_TICKS: Final = (4, 40)
 """A mood lasts so many ticks of 50 ms."""
 LATE_US: Final = (200_000, 1_900_000)
 HELD_MAX: Final = 256
+FAR: Final = 10_000
+"""Blocks ahead of the real checkpoint, in an offer of one that does not exist."""
 Answer = CheckpointOffer | StatePart | Chain
 
 
@@ -62,6 +64,12 @@ class LieSync(Honest):
             case _:
                 return [message]
 
+    def incoming(self, node: Actor, peer: int, message: PeerMessage) -> PeerMessage | None:
+        """Who believes in a checkpoint far ahead is served the real one's chunks for it."""
+        if isinstance(message, FetchState) and message.height > FAR:
+            return msgspec.structs.replace(message, height=message.height - FAR)
+        return message
+
     def tick(self, node: Actor, now_us: int) -> list[tuple[int, Leaving]]:
         """Moods pass; what was held back leaves."""
         self._ticks -= 1
@@ -91,7 +99,7 @@ def _false_offer(node: Actor, offer: CheckpointOffer) -> CheckpointOffer:
         case 1:
             return msgspec.structs.replace(offer, header=replace(header, height=header.height + 1).encode())
         case 2:
-            far = replace(header, height=header.height + 10_000)
+            far = replace(header, height=header.height + FAR)
             return CheckpointOffer(far.encode(), _alone(node, far.height, far.digest, offer), offer.manifest)
         case _:
             return msgspec.structs.replace(
