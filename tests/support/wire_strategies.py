@@ -40,6 +40,13 @@ RAW_HEADER = st.binary(min_size=HEADER_BYTES, max_size=HEADER_BYTES)
 TREE = st.integers(0, VALIDATORS_MAX - 1)
 CHAIN_BLOCK = st.builds(message.ChainBlock, BLOB, BLOB, BLOBS)
 
+STATE_REQUEST = st.builds(message.FetchCheckpoint, U63) | st.builds(
+    message.FetchState, U63, U63, U63, st.integers(0, message.STATE_LEVEL_MAX),
+    st.lists(st.binary(min_size=4, max_size=4), min_size=1, max_size=4).map(b"".join), st.booleans(),
+)  # fmt: skip
+STATE_ANSWER = st.builds(message.CheckpointOffer, RAW_HEADER, FINALIZATION, BLOB) | st.builds(
+    message.StatePart, U63, BLOB
+)  # fmt: skip
 MESSAGE = st.one_of(
     VOTE,
     CERTIFICATE,
@@ -57,18 +64,8 @@ MESSAGE = st.one_of(
     st.builds(message.ObservationBody, BLOB),
     st.builds(message.Ping, U63, U63, U63),
     st.builds(message.Pong, U63),
-    st.builds(message.FetchCheckpoint, U63),
-    st.builds(message.CheckpointOffer, RAW_HEADER, FINALIZATION, BLOB),
-    st.builds(
-        message.FetchState,
-        U63,
-        U63,
-        U63,
-        st.integers(0, message.STATE_LEVEL_MAX),
-        st.lists(st.binary(min_size=4, max_size=4), min_size=1, max_size=4).map(b"".join),
-        st.booleans(),
-    ),
-    st.builds(message.StatePart, U63, BLOB),
+    STATE_REQUEST,
+    STATE_ANSWER,
     st.builds(observer.HelloObserver, U63, DIGEST, TEXT),
     st.builds(observer.Turned, TEXT, TEXT),
     st.builds(observer.Addresses, st.lists(TEXT, max_size=4).map(tuple)),
@@ -113,6 +110,7 @@ REQUEST = st.one_of(
         st.integers(0, stream.WAIT_MS_MAX),
     ),
     st.builds(stream.After, U63, U63, CLOCK, BLOB),
+    STATE_REQUEST,
 )  # fmt: skip
 INSTRUMENT = st.builds(client.InstrumentSummary, TEXT, I64, I64, I64, st.booleans(), I64, I64)
 PEER = st.builds(client.PeerStatus, I64, st.booleans(), I64, I64, I64)
@@ -142,6 +140,7 @@ REPLY = st.one_of(
         st.lists(BLOCK_EVENTS, max_size=2).map(tuple), st.lists(LOCAL_EVENT, max_size=3).map(tuple),
     ),
     st.builds(stream.Behind, U63, U63, CLOCK),
+    STATE_ANSWER,
     st.builds(client.SubmitReply, DIGEST, TEXT, TEXT, U63, U63, U63, U63),
     st.builds(client.Fate, DIGEST, TEXT, I64, I64, TEXT, BLOB),
     st.builds(client.AccountReply, I64, st.booleans(), I64, I64),

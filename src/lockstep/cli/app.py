@@ -9,6 +9,7 @@ from lockstep.cli import (
     devnet,
     diff,
     fate,
+    fetch,
     init,
     light,
     market,
@@ -45,6 +46,7 @@ app.command("fate")(fate.fate)
 app.command("stream")(stream.stream)
 app.command("trust")(light.trust)
 app.command("light")(light.light)
+app.command("fetch")(fetch.fetch)
 app.command("diff")(diff.diff)
 app.command("rollback")(rollback.rollback)
 app.add_typer(snapshot.app, name="snapshot")

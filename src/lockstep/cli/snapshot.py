@@ -89,10 +89,12 @@ def verify(
     root: Annotated[str | None, typer.Option(help="The state root that it must have, hex.")] = None,
     json_: Json = False,
 ) -> None:
-    """Hash every file of a snapshot again. Exit code 1 when anything is not as the manifest says."""
-    from lockstep.ledger import snapshot
+    """Hash every file of a snapshot, or of what `lockstep fetch` fetched, again. Exit code 1 when anything is not as
+    the manifest says."""
+    from lockstep.ledger import partial, snapshot
 
-    report = snapshot.verify(directory, _root(root))
+    of = partial if (directory / partial.PARTIAL_FILE).is_file() else snapshot
+    report = of.verify(directory, _root(root))
     found: dict[str, Any] = {
         "state_root": report.root.hex(), "tables": dict(report.tables), "problems": list(report.problems),
     }  # fmt: skip

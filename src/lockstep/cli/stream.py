@@ -8,11 +8,11 @@ import typer
 
 from lockstep.base.errors import ConfigurationError
 from lockstep.cli import Exit
-from lockstep.cli.target import GenesisOption, find_target, home_of
+from lockstep.cli.target import GenesisOption
 
 if TYPE_CHECKING:
     from lockstep.cli.stream_printer import Printer
-    from lockstep.gateway.stream import EventStream, NodeAddress
+    from lockstep.gateway.stream import EventStream
 
 
 def stream(
@@ -31,13 +31,14 @@ def stream(
     taken, expired, rejected; its state). With a genesis, nodes must show their validators' certificates; without one,
     whoever answers is believed as far as the others agree. Exit code 1 when two nodes tell different final blocks."""
     from lockstep.cli.stream_printer import Printer, parse_token
+    from lockstep.cli.trusted import addresses, genesis_file
     from lockstep.gateway.stream import EventStream
 
     if token and from_ is not None:
         raise ConfigurationError("give --from or --token, not both")
     height, clock = parse_token(token) if token else (from_, ())
     accounts = tuple(account or ())
-    followed = EventStream(_addresses(node, genesis, home), height, clock, accounts, patience)
+    followed = EventStream(addresses(node, genesis_file(genesis, home)), height, clock, accounts, patience)
     printer = Printer(followed, accounts, is_json=json_)
     try:
         asyncio.run(_follow(followed, printer, seconds, blocks))
@@ -46,18 +47,6 @@ def stream(
     finally:
         printer.end()
     raise typer.Exit(Exit.FAILED if printer.has_diverged else Exit.OK)
-
-
-def _addresses(nodes: list[str], genesis: Path | None, home: Path | None) -> "list[NodeAddress]":
-    from lockstep.gateway.stream import NodeAddress
-
-    file = genesis if home is None else home_of(home) / "genesis.json"
-    if len(set(nodes)) != len(nodes):
-        raise ConfigurationError("a node is named twice")
-    if file is None:
-        return [NodeAddress(address, address) for address in nodes]
-    targets = [find_target(None, address, file) for address in nodes]
-    return [NodeAddress(target.name, target.address, target.certificate) for target in targets]
 
 
 async def _follow(followed: "EventStream", printer: "Printer", seconds: float, blocks: int) -> None:

@@ -128,11 +128,13 @@ class ServeEvents:
 
 @dataclass(frozen=True, slots=True)
 class ServeState:
-    """Answer a peer that fetches the state: from a checkpoint, off the event loop, and only so many requests of a peer
-    at a time. One that no honest peer makes is answered with `DropPeer`."""
+    """Answer a peer that fetches the state, or a client: from a checkpoint, off the event loop, and only so many
+    requests of a peer at a time. One that no honest peer makes is answered with `DropPeer`, or `Goodbye`."""
 
     peer: int
+    """With `is_client`, a client's number."""
     request: FetchCheckpoint | FetchState
+    is_client: bool = False
 
 
 @dataclass(frozen=True, slots=True)

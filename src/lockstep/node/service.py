@@ -9,7 +9,7 @@ from typing import Final
 
 from lockstep.node.clients import Clients
 from lockstep.node.context import Context
-from lockstep.node.effects import Checkpoint, Reply
+from lockstep.node.effects import Checkpoint, Reply, ServeState
 from lockstep.node.peers import Peers
 from lockstep.node.pipeline import BundleFate, Pipeline
 from lockstep.node.proofs import Proofs
@@ -21,6 +21,7 @@ from lockstep.node.tree import Entry
 from lockstep.wire.client import AskAccount, AskFate, AskStatus, ClientRequest, Submit, Subscribe
 from lockstep.wire.codec import encode
 from lockstep.wire.light import AskGenesis, AskLight, AskOutcome, AskState
+from lockstep.wire.message import FetchCheckpoint, FetchState
 from lockstep.wire.stream import After, AskEvents, Clock
 
 CHECKPOINT_COMMANDS: Final = 2_000_000
@@ -114,6 +115,8 @@ class Service:
                 self._clients.subscribe(client, request)
             case AskLight() | AskState() | AskOutcome() | AskGenesis():
                 self._proofs.ask(client, request)
+            case FetchCheckpoint() | FetchState():
+                self._ctx.out.append(ServeState(client, request, is_client=True))
             case AskStatus():
                 reply = status(
                     self._ctx, view, self._pipeline, self._totals, self._peers, evidence, self._sync.progress()

@@ -117,7 +117,9 @@ class ClientServer:
             return
         self._pending[client] = connection
         connection.active_at = connection.loop.time()
-        if not connection.send(encode_client(message)):
+        if isinstance(message, Goodbye):
+            connection.goodbye(Reason(message.reason), message.detail)
+        elif not connection.send(encode_client(message)):
             connection.goodbye(Reason.BUSY, "you do not read your replies")
 
     def flush(self) -> None:

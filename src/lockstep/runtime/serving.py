@@ -41,8 +41,8 @@ from lockstep.runtime.store import PinnedCheckpoint, Store
 from lockstep.runtime.worker import Worker
 from lockstep.sync.checkpoint_server import CheckpointServer
 from lockstep.venue.event import EVENT
-from lockstep.wire.client import Fate
-from lockstep.wire.message import FetchCheckpoint
+from lockstep.wire.client import Fate, Goodbye
+from lockstep.wire.message import CheckpointOffer, FetchCheckpoint, StatePart
 
 REQUESTS_MAX: Final = 1_024
 STATE_REQUESTS_MAX: Final = 24
@@ -50,6 +50,7 @@ STATE_REQUESTS_MAX: Final = 24
 OBSERVER_BYTES_PER_SECOND: Final = 48 * 1024 * 1024
 """What one node that doesn't vote is given in the long run, so that it costs validators little of their time."""
 BURST_SECONDS: Final = 1.0
+CLIENTS: Final = -1
 
 
 class LetGo:
@@ -73,6 +74,15 @@ class StoredCheckpoints:
     def pin(self) -> PinnedCheckpoint | None:
         """The newest checkpoint, held."""
         return self._store.pin()
+
+
+def _who(request: ServeState | ServeChain) -> int:
+    """Whose requests are counted together: a peer's; and those of all clients, who share what one guest may cost."""
+    return CLIENTS if isinstance(request, ServeState) and request.is_client else request.peer
+
+
+def _is_guest(peer: int) -> bool:
+    return peer >= FIRST_OBSERVER or peer == CLIENTS
 
 
 class Serving:
@@ -115,13 +125,13 @@ class Serving:
 
     def _may_wait(self, request: ServeState | ServeChain) -> bool:
         """Whether a peer's request is taken; it counts."""
-        peer = request.peer
+        peer = _who(request)
         with self._lock:
             waiting = self._of_peer.get(peer, 0)
-            is_bounded = isinstance(request, ServeState) or peer >= FIRST_OBSERVER
+            is_bounded = isinstance(request, ServeState) or _is_guest(peer)
             if is_bounded and waiting >= STATE_REQUESTS_MAX:
                 return False
-            if peer >= FIRST_OBSERVER and self._owes.get(peer, 0.0) > time.monotonic():
+            if _is_guest(peer) and self._owes.get(peer, 0.0) > time.monotonic():
                 return False
             self._of_peer[peer] = waiting + 1
         return True
@@ -132,7 +142,7 @@ class Serving:
             left = self._of_peer.pop(peer) - 1
             if left:
                 self._of_peer[peer] = left
-            if peer >= FIRST_OBSERVER:
+            if _is_guest(peer):
                 now = time.monotonic()
                 begin = max(now - BURST_SECONDS, self._owes.pop(peer, 0.0))
                 self._owes[peer] = begin + size / OBSERVER_BYTES_PER_SECOND
@@ -186,15 +196,22 @@ class Serving:
             if isinstance(request.request, FetchCheckpoint):
                 offer = self._checkpoints.offer(request.request.height, now_us)
                 if offer is not None:
-                    self._answered(Send(request.peer, offer))
+                    self._answer(request, offer)
             else:
                 part = self._checkpoints.part(request.request, now_us)
                 size = len(part.data)
-                self._answered(Send(request.peer, part))
+                self._answer(request, part)
         except Refused as refused:
-            self._answered(DropPeer(request.peer, str(refused)))
+            if request.is_client:
+                self._answered(Reply(request.peer, Goodbye(refused.reason.value, refused.detail)))
+            else:
+                self._answered(DropPeer(request.peer, str(refused)))
         self._in_use.served = self._checkpoints.lowest
-        self._served(request.peer, size)
+        self._served(_who(request), size)
+
+    def _answer(self, request: ServeState, message: CheckpointOffer | StatePart) -> None:
+        peer = request.peer
+        self._answered(Reply(peer, message) if request.is_client else Send(peer, message))
 
     def _fate(self, digest: bytes) -> Fate:
         place = self._index.fate(digest)

@@ -25,6 +25,7 @@ from lockstep.wire.light import (
     check_light_answer,
     check_light_request,
 )
+from lockstep.wire.message import CheckpointOffer, FetchCheckpoint, FetchState, StatePart, check_state_message
 from lockstep.wire.stream import (
     After,
     AskEvents,
@@ -241,9 +242,15 @@ class Goodbye(msgspec.Struct, frozen=True, array_like=True, tag=16, forbid_unkno
     detail: str
 
 
-StructuredRequest = AskFate | AskAccount | AskStatus | Subscribe | PriceReport | LightRequest | StreamRequest
+StructuredRequest = (
+    AskFate | AskAccount | AskStatus | Subscribe | PriceReport | LightRequest | StreamRequest | FetchCheckpoint
+    | FetchState
+)  # fmt: skip
 ClientRequest = Submit | StructuredRequest
-ClientReply = SubmitReply | Fate | AccountReply | StatusReply | BlockFinal | Goodbye | LightAnswer | StreamAnswer
+ClientReply = (
+    SubmitReply | Fate | AccountReply | StatusReply | BlockFinal | Goodbye | LightAnswer | StreamAnswer
+    | CheckpointOffer | StatePart
+)  # fmt: skip
 
 _request_decoder = msgspec.msgpack.Decoder(StructuredRequest)
 _reply_decoder = msgspec.msgpack.Decoder(ClientReply)
@@ -279,6 +286,8 @@ def decode_request(raw: bytes) -> ClientRequest:
             check_light_request(request)
         case AskEvents() | After():
             check_stream_request(request)
+        case FetchCheckpoint() | FetchState():
+            check_state_message(request)
         case _:
             pass
     return request
@@ -291,6 +300,8 @@ def decode_reply(raw: bytes) -> ClientReply:
         check_light_answer(reply)
     elif isinstance(reply, StreamAnswer):
         check_stream_answer(reply)
+    else:
+        check_state_message(reply)
     return reply
 
 

@@ -301,10 +301,11 @@ def _check_fetch(message: Structured) -> None:
         case Ping() | Pong():
             check_unsigned(message.time_us, "time")
         case _:
-            _check_state(message)
+            check_state_message(message)
 
 
-def _check_state(message: Structured) -> None:
+def check_state_message(message: object) -> None:
+    """Bound what is said about a checkpoint's state; raises `Refused`. Clients fetch it with the same messages."""
     match message:
         case FetchCheckpoint():
             check_unsigned(message.height, "height")
