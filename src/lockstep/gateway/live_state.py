@@ -133,7 +133,7 @@ class LiveState:
                 break
         if not part.data:
             raise Refused(Reason.NOT_READY, f"{self.name} has a newer checkpoint by now: run the command again")
-        return part.data
+        return bytes(part.data)
 
     async def below(self, table: int, level: int, indices: list[int]) -> list[bytes]:
         """See `Side`. Raises `Refused` when the node lies, or has gone on."""

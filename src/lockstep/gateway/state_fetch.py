@@ -121,7 +121,7 @@ class StateFetch:
             case StatePart() if message.request >= _PATH_REQUESTS:
                 future = self._paths.get(message.request)
                 if future is not None and not future.done():
-                    future.set_result(message.data)
+                    future.set_result(bytes(message.data))
             case StatePart():
                 self._sync.answered(peer, message, now_us)
             case _:

@@ -25,7 +25,16 @@ from lockstep.wire.light import (
     check_light_answer,
     check_light_request,
 )
-from lockstep.wire.message import CheckpointOffer, FetchCheckpoint, FetchState, StatePart, check_state_message
+from lockstep.wire.message import (
+    CheckpointOffer,
+    FetchCheckpoint,
+    FetchState,
+    StatePart,
+    check_state_message,
+    decode_part,
+    encode_message,
+    is_part,
+)
 from lockstep.wire.stream import (
     After,
     AskEvents,
@@ -247,19 +256,22 @@ StructuredRequest = (
     | FetchState
 )  # fmt: skip
 ClientRequest = Submit | StructuredRequest
-ClientReply = (
+StructuredReply = (
     SubmitReply | Fate | AccountReply | StatusReply | BlockFinal | Goodbye | LightAnswer | StreamAnswer
-    | CheckpointOffer | StatePart
+    | CheckpointOffer
 )  # fmt: skip
+ClientReply = StructuredReply | StatePart
 
 _request_decoder = msgspec.msgpack.Decoder(StructuredRequest)
-_reply_decoder = msgspec.msgpack.Decoder(ClientReply)
+_reply_decoder = msgspec.msgpack.Decoder(StructuredReply)
 
 
 def encode_client(message: ClientRequest | ClientReply) -> bytes:
     """The body of the frame that carries `message`."""
     if isinstance(message, Submit):
         return RAW_BUNDLE + message.raw
+    if isinstance(message, StatePart):
+        return encode_message(message)
     return encode(message)
 
 
@@ -295,7 +307,9 @@ def decode_request(raw: bytes) -> ClientRequest:
 
 def decode_reply(raw: bytes) -> ClientReply:
     """Decode and bound a node's reply; raises `Refused`."""
-    reply: ClientReply = decode_canonical(_reply_decoder, raw, "reply")
+    if is_part(raw):
+        return decode_part(raw)
+    reply: StructuredReply = decode_canonical(_reply_decoder, raw, "reply")
     if isinstance(reply, LightAnswer):
         check_light_answer(reply)
     elif isinstance(reply, StreamAnswer):

@@ -214,7 +214,13 @@ def encode_part(part: StatePart) -> tuple[bytes, bytes | memoryview]:
     return _STATE_PART.pack(STATE_PART, part.request), part.data
 
 
-def _state_part(raw: bytes | memoryview) -> StatePart:
+def is_part(raw: bytes | memoryview) -> bool:
+    """Whether the body of a frame is a `StatePart`."""
+    return raw[:1] == _STATE_PART_BYTE
+
+
+def decode_part(raw: bytes | memoryview) -> StatePart:
+    """Decode a `StatePart`, whose data may be a view of `raw`; raises `Refused`."""
     if not _STATE_PART.size <= len(raw) <= _STATE_PART.size + STATE_CHUNKS_MAX * 1024:
         raise Refused(Reason.OVERSIZE, f"an answer has at most {STATE_CHUNKS_MAX} chunks")
     request = _STATE_PART.unpack_from(raw)[1]
@@ -236,8 +242,8 @@ def _stamped(raw: bytes) -> BundleBody:
 
 def decode_message(raw: bytes | memoryview) -> PeerMessage:
     """Decode and bound a peer's message; raises `Refused`. Only the data of a `StatePart` may be a view of `raw`."""
-    if raw[:1] == _STATE_PART_BYTE:
-        return _state_part(raw)
+    if is_part(raw):
+        return decode_part(raw)
     raw = bytes(raw)
     if raw[:1] == RAW_BUNDLE:
         if len(raw) > 1 + BUNDLE_BYTES_MAX:
