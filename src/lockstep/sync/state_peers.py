@@ -79,9 +79,13 @@ class StatePeers:
         return self.peers.setdefault(peer, StatePeer())
 
     def ready(self, height: int, now_us: int) -> list[int]:
-        """Who may be asked something, the one with the most room first."""
+        """Who may be asked something, the one with the most room first. Where all who serve it are silent, it was the
+        network, and one of them is asked all the same: a partition that heals must not leave everybody resting."""
         free = [(p.asked / p.window, index) for index, p in self.peers.items() if p.may_ask(height, now_us)]
-        return [index for _, index in sorted(free)]
+        if free or any(p.asked for p in self.peers.values()):
+            return [index for _, index in sorted(free)]
+        silent = [(self.peers[index].resting_until_us, index) for index in self.serving(height)]
+        return [index for _, index in sorted(silent)[:1]]
 
     def serving(self, height: int) -> list[int]:
         """Who serves this checkpoint and did nothing wrong."""

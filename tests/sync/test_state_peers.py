@@ -1,0 +1,40 @@
+"""Who is asked for parts of a state, and who is left alone."""
+
+from lockstep.sync.state_peers import SUSPENDED_US, TIMEOUT_US, StatePeers
+
+HEIGHT = 7
+
+
+def serving(*peers: int) -> StatePeers:
+    found = StatePeers()
+    for peer in peers:
+        found.of(peer).height = HEIGHT
+    return found
+
+
+def test_who_stalls_is_left_alone_while_another_answers() -> None:
+    peers = serving(1, 2)
+    peers.of(1).asked += 1
+    peers.of(1).stalled(TIMEOUT_US)
+    assert peers.ready(HEIGHT, TIMEOUT_US) == [2]
+    assert peers.ready(HEIGHT, TIMEOUT_US + SUSPENDED_US) == [1, 2]
+
+
+def test_where_nobody_answers_one_is_asked_at_a_time_all_the_same() -> None:
+    peers, now, asked = serving(1, 2), 0, []
+    for _ in range(6):
+        for index in peers.ready(HEIGHT, now):
+            peers.of(index).asked += 1
+            asked.append(index)
+        assert peers.ready(HEIGHT, now) in ([], [1, 2], [2, 1]), "while somebody may answer, the others rest"
+        now += TIMEOUT_US
+        for peer in peers.peers.values():
+            while peer.asked:
+                peer.stalled(now)
+    assert len(asked) >= 6 and set(asked) == {1, 2}
+
+
+def test_a_liar_is_not_asked_even_when_nobody_else_is_there() -> None:
+    peers = serving(1)
+    peers.of(1).barred = "a wrong chunk"
+    assert peers.ready(HEIGHT, 0) == []
