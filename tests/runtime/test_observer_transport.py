@@ -9,6 +9,7 @@ from lockstep.base.keys import PrivateKey
 from lockstep.base.limits import FIRST_OBSERVER
 from lockstep.node.events import PeerConnected, PeerLost, PeerSaid
 from lockstep.runtime import peer_connection as peer_connection_module
+from lockstep.runtime import transport as transport_module
 from lockstep.runtime.connection import Limits
 from lockstep.runtime.guests import Admission
 from lockstep.runtime.tls import make_observer_certificate, observers_authority, peer_client_context
@@ -111,6 +112,37 @@ def test_a_full_table_turns_away_with_a_reason_and_names_others() -> None:
                 await until(lambda: bool(second.observers))
                 assert second.transport.connected == []
                 assert len(validator.observers) == 1
+
+    run(main)
+
+
+def test_one_that_finds_no_room_anywhere_is_dialled_by_those_inside() -> None:
+    async def main() -> None:
+        genesis = real_genesis(1)
+        validator = Party(genesis, 0, room=1)
+        inside, outside = Party(genesis, number=1, room=0), Party(genesis, number=2, room=1)
+        async with party(validator, inside):
+            await until(lambda: inside.transport.connected == [0])
+            async with party(outside):
+                await until(lambda: outside.witness.noted("as many as this node takes"))
+                await until(lambda: bool(outside.observers and inside.observers))
+
+    run(main)
+
+
+def test_those_who_find_no_room_and_say_nothing_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport_module, "LINGERING_MAX", 2)
+
+    async def main() -> None:
+        genesis = real_genesis(1)
+        validator, first = Party(genesis, 0, room=1), Party(genesis, number=1)
+        async with party(validator, first):
+            await until(lambda: first.transport.connected == [0])
+            silent = [await dial(genesis, 0, observer_key(10 + number)) for number in range(4)]
+            assert await silent[0].gone() and await silent[1].gone()
+            for raw in silent:
+                raw.writer.transport.abort()
+            assert not validator.transport._connections.keys() - {validator.observers[0]}
 
     run(main)
 

@@ -54,7 +54,7 @@ class Options:
     observers: int = 0
     """Nodes that don't vote."""
     observers_max: int = OBSERVERS_MAX_DEFAULT
-    """How many of them each node lets in."""
+    """How many of them each validator lets in."""
 
 
 class Session:
@@ -68,6 +68,7 @@ class Session:
         self._began = time.monotonic()
         self._driver: Process | None = None
         self._seen: dict[str, Validator] = {}
+        self._validators: list[str] = []
         self._result: dict[str, Any] | None = None
         self._kills = 0
         self._is_over = False
@@ -215,6 +216,10 @@ class Session:
         """Seconds since the beginning."""
         return time.monotonic() - self._began
 
+    def observer_bytes(self) -> list[int]:
+        """What each validator has sent to nodes that don't vote, as it said last."""
+        return [node.observers_bytes_out for name, node in self._seen.items() if name in self._validators]
+
     def stop(self) -> None:
         """End in order. Asked twice: at once."""
         if self._stop.is_set():
@@ -265,6 +270,7 @@ class Session:
 
     def _take(self, progress: Progress) -> None:
         self.screen.take(progress)
+        self._validators = [node.name for node in progress.validators]
         self._seen = {node.name: node for node in (*progress.validators, *progress.observers)}
         if self.first_final_seconds is None and progress.final_height > 0:
             self.first_final_seconds = round(self.elapsed, 2)
@@ -328,7 +334,7 @@ def open_observers(directory: Path, genesis: Genesis, options: Options) -> list[
     return [
         load_home(home)
         if (home / GENESIS_FILE).exists()
-        else make_observer(home, genesis, home.name, durability=options.durability, observers_max=options.observers_max)
+        else make_observer(home, genesis, home.name, durability=options.durability)
         for home in homes
     ]
 

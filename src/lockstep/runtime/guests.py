@@ -16,6 +16,8 @@ BARRED_SECONDS: Final = 5.0
 BARRED_DOUBLINGS_MAX: Final = 7
 BARRED_MAX: Final = 1_024
 OBSERVERS_MAX_DEFAULT: Final = 4
+OBSERVERS_MAX_OF_OBSERVERS: Final = 16
+"""Who doesn't vote has more room for others, so that all find a place beside few validators."""
 OBSERVERS_LIMIT: Final = 256
 """What a node may be configured to take."""
 

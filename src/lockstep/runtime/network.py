@@ -20,7 +20,7 @@ from lockstep.base.errors import ConfigurationError
 from lockstep.base.keys import PrivateKey
 from lockstep.node.retention import KEEP_BLOCKS, KEEP_DAYS
 from lockstep.runtime.address import format_address, parse_address
-from lockstep.runtime.guests import OBSERVERS_MAX_DEFAULT
+from lockstep.runtime.guests import OBSERVERS_MAX_DEFAULT, OBSERVERS_MAX_OF_OBSERVERS
 from lockstep.runtime.home import KEY_FILE, Home, NodeConfig, create_home, read_key, write_key
 from lockstep.runtime.tls import certificate_key, make_certificate
 from lockstep.wire.genesis import Account, Genesis, Instrument, Parameters, Validator, check_genesis
@@ -111,14 +111,14 @@ def init_network(
 
 def make_observer(
     path: Path, genesis: Genesis, name: str = "", peer_listen: str = "", client_listen: str = "",
-    follow: Sequence[str] = (), durability: str = "fsync", observers_max: int = OBSERVERS_MAX_DEFAULT,
+    follow: Sequence[str] = (), durability: str = "fsync",
 ) -> Home:  # fmt: skip
     """Make the home of a node that doesn't vote, with a key of its own; free ports of this machine where none are
     given. Raises `ConfigurationError`."""
     ports = [format_address("127.0.0.1", port) for port in free_ports(2)]
     config = NodeConfig(
         peer_listen or ports[0], client_listen or ports[1], b"", durability, observer=True, name=name,
-        follow=tuple(follow), observers_max=observers_max,
+        follow=tuple(follow), observers_max=OBSERVERS_MAX_OF_OBSERVERS,
     )  # fmt: skip
     key = read_key(path / KEY_FILE) if (path / KEY_FILE).exists() else new_key()
     return create_home(path, genesis, key, config)

@@ -78,6 +78,9 @@ class PeerOwner(Protocol):
     def said(self, connection: "PeerConnection", message: PeerMessage) -> None:
         """A message came; may raise `Refused`."""
 
+    def full(self, connection: "PeerConnection", hello: HelloObserver) -> None:
+        """A node that found no room says where it can be dialled itself."""
+
     def turned(self, connection: "PeerConnection", message: Turned) -> None:
         """The other side doesn't want this connection."""
 
@@ -101,6 +104,8 @@ class PeerConnection(Connection):
         self._owner = owner
         self._greeting = greeting
         self._refused: Refused | None = None
+        self._full: Refused | None = None
+        """Why there is no room for it."""
         self._timer: asyncio.TimerHandle | None = None
 
     def opened(self) -> None:
@@ -109,7 +114,11 @@ class PeerConnection(Connection):
             self._identify()
             self.peer = self._owner.identified(self)
         except Refused as refused:
-            self.turn_away(refused)
+            if refused.reason is Reason.BUSY:  # hear first where it is: others may have room for a link to it
+                self._full = refused
+                self._timer = self.loop.call_later(HELLO_SECONDS, self._too_late)
+            else:
+                self.turn_away(refused)
             return
         if self.validator is None:
             self.limit(OBSERVER_LIMITS)
@@ -148,6 +157,11 @@ class PeerConnection(Connection):
         if not isinstance(message, Hello | HelloObserver):
             raise Refused(Reason.MALFORMED, f"its first message is a {type(message).__name__}, not a Hello")
         self._greeting.check(message, self.validator)
+        if self._full is not None:
+            if isinstance(message, HelloObserver):
+                self._owner.full(self, message)
+            self.turn_away(self._full)
+            return
         self.is_established = True
         if self._timer is not None:
             self._timer.cancel()

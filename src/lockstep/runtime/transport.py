@@ -9,10 +9,11 @@ what matters, and nobody waits for a slow peer. A node that doesn't vote and doe
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from lockstep.base.errors import Refused
+from lockstep.base.errors import Reason, Refused
 from lockstep.base.keys import PrivateKey
 from lockstep.base.limits import FIRST_OBSERVER
 from lockstep.node.effects import Severity
@@ -36,6 +37,9 @@ from lockstep.wire.observer import ADDRESSES_MAX, Addresses, HelloObserver, Turn
 
 TELL_SECONDS: Final = 10.0
 """How often nodes that don't vote are told of each other."""
+NAME_SECONDS: Final = 0.5
+"""So often at most they are told of one who found no room here."""
+LINGERING_MAX: Final = 16
 NOBODY: Final = Admission()
 
 
@@ -78,6 +82,9 @@ class Transport:
         self._addresses: dict[int, str] = {}
         """Where connected nodes that don't vote say that they can be dialled."""
         self._telling: asyncio.TimerHandle | None = None
+        self._lingering: deque[PeerConnection] = deque()
+        """Those who found no room, and have not said yet where they are."""
+        self._may_name = 0.0
         self.traffic = {peer: Traffic() for peer in range(len(validators)) if peer != index}
         """Over all connections, by validator."""
         self.observer_traffic = Traffic()
@@ -176,7 +183,7 @@ class Transport:
             if connection.is_dialled:
                 peer = self._guests.dialled(connection.key)
             else:
-                peer = self._guests.admit(connection.key, asyncio.get_running_loop().time())
+                peer = self._admit(connection)
         else:
             peer = connection.validator
         older = self._opening.pop(peer, None)
@@ -184,6 +191,26 @@ class Transport:
             older.abort()
         self._opening[peer] = connection
         return peer
+
+    def _admit(self, connection: PeerConnection) -> int:
+        try:
+            return self._guests.admit(connection.key, asyncio.get_running_loop().time())
+        except Refused as refused:
+            if refused.reason is Reason.BUSY:
+                self._lingering.append(connection)
+                if len(self._lingering) > LINGERING_MAX:
+                    self._lingering.popleft().abort()
+            raise
+
+    def full(self, connection: PeerConnection, hello: HelloObserver) -> None:
+        """A node found no room here, and says where it is: others may dial it, so that it is not left alone."""
+        now = asyncio.get_running_loop().time()
+        if not hello.address or now < self._may_name:
+            return
+        self._may_name = now + NAME_SECONDS
+        self._tell_all(encode_message(Addresses((hello.address,))))
+        if self._seeker is not None:
+            self._seeker.heard((hello.address,))
 
     def elsewhere(self) -> bytes | None:
         """Nodes that don't vote, and can be dialled."""
@@ -226,6 +253,8 @@ class Transport:
     def lost(self, connection: PeerConnection, refused: Refused | None) -> None:
         """A connection is gone, greeted or not."""
         peer = connection.peer
+        if connection in self._lingering:
+            self._lingering.remove(connection)
         if self._opening.get(peer) is connection:
             del self._opening[peer]
         if refused is not None:
@@ -256,11 +285,14 @@ class Transport:
         """Tell nodes that don't vote of each other."""
         elsewhere = self.elsewhere()
         if elsewhere is not None:
-            for peer, connection in self._connections.items():
-                if peer >= FIRST_OBSERVER:
-                    connection.send(elsewhere)
-            self.flush()
+            self._tell_all(elsewhere)
         self._telling = asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell)
+
+    def _tell_all(self, body: bytes) -> None:
+        for peer, connection in self._connections.items():
+            if peer >= FIRST_OBSERVER:
+                connection.send(body)
+                connection.flush()
 
     def _name(self, peer: int) -> str:
         if peer < FIRST_OBSERVER:

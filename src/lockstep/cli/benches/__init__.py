@@ -82,6 +82,10 @@ BENCHES: dict[str, Bench] = {
     "compact-blocks": Bench(
         f"{_HERE}.overlay", "compact_blocks", "bytes saved by compact blocks, 100 nodes, simulated", Bar(95, "higher")
     ),
+    "observers": Bench(
+        f"{_HERE}.observers", "observers", "a validator's bytes to 6 observers over those to 2, real processes",
+        Bar(1.5, "lower"),
+    ),
     "snapshot-sync": Bench(
         f"{_HERE}.snapshot_sync", "snapshot_sync", "1 GiB from 3 peers, of a plain loopback copy's speed",
         Bar(0.4, "higher"),
