@@ -8,8 +8,9 @@ pins it with the ed25519-speccheck and Wycheproof cases; see docs/decisions/0002
 from functools import lru_cache
 from typing import Final
 
+from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError
-from nacl.signing import SigningKey, VerifyKey
+from nacl.signing import VerifyKey
 
 SEED_BYTES: Final = 32
 PUBLIC_KEY_BYTES: Final = 32
@@ -22,13 +23,13 @@ class PrivateKey:
     def __init__(self, seed: bytes) -> None:
         if len(seed) != SEED_BYTES:
             raise ValueError(f"an Ed25519 seed has {SEED_BYTES} bytes, not {len(seed)}")
-        self._key = SigningKey(seed)
         self.seed = seed
-        self.public: bytes = bytes(self._key.verify_key)
+        self.public: bytes
+        self.public, self._pair = crypto_sign_seed_keypair(seed)
 
     def sign(self, message: bytes) -> bytes:
         """64-byte signature over `message`."""
-        signature: bytes = self._key.sign(message).signature
+        signature: bytes = crypto_sign(message, self._pair)[:SIGNATURE_BYTES]
         if _known is not None:
             _remember((self.public, message, signature), True)
         return signature

@@ -25,7 +25,7 @@ class Connection:
 
 
 class Connections:
-    """All of them, by unordered pair of instances' numbers."""
+    """All of them, by pair of instances' numbers, in both orders."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -33,10 +33,9 @@ class Connections:
 
     def of(self, a: int, b: int) -> Connection:
         """The connection of a pair."""
-        pair = (a, b) if a < b else (b, a)
-        found = self._by_pair.get(pair)
+        found = self._by_pair.get((a, b))
         if found is None:
-            found = self._by_pair[pair] = Connection()
+            found = self._by_pair[(a, b)] = self._by_pair[(b, a)] = Connection()
         return found
 
     def notice_us(self) -> int:

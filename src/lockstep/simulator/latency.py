@@ -73,11 +73,13 @@ class Table:
         low, average, high, deviation = self.link(source, target)
         if low == high:
             return average
-        if random.randrange(_TAIL):
-            drawn = average + random.randint(-deviation, deviation)
+        bits = random.getrandbits(48)
+        share = bits // _TAIL  # of 2^44; one call for both: this is drawn for every message
+        if bits % _TAIL:
+            drawn = average - deviation + (share * (2 * deviation + 1) >> 44)
         else:
-            drawn = random.randint(average, high)
-        return min(max(drawn, low), high)
+            drawn = average + (share * (high - average + 1) >> 44)
+        return low if drawn < low else high if drawn > high else drawn
 
     def at(self, places: Sequence[int]) -> "Table":
         """The same table with node i at place `places[i]`."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
-from lockstep.simulator.chance import chance
+from lockstep.simulator.chance import chance, draw
 
 PERMILLE = 1_000
 
@@ -79,7 +79,7 @@ class Network:
                 self.fire("queueing")
         source, target = link
         if self.table is None:
-            travel_us = self.random.randint(self.delay_us_min, self.delay_us_max)
+            travel_us = draw(self.random, self.delay_us_min, self.delay_us_max)
         else:
             travel_us = self.table.one_way_us(source, target, self.random)
         if self.slow_us:

@@ -13,37 +13,30 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
-from lockstep.base.errors import Refused, StorageFailed
+from lockstep.base.errors import StorageFailed
 from lockstep.base.keys import PrivateKey
-from lockstep.node import effects as effect_
 from lockstep.node.answers import votes
-from lockstep.node.effects import Effect
-from lockstep.node.events import ClientAsked, Event, Executed, PeerConnected, PeerLost, PeerSaid, Tick
+from lockstep.node.effects import Effect, Note
+from lockstep.node.events import ClientAsked, Event, PeerConnected, PeerLost, PeerSaid, Tick
 from lockstep.node.executor import Executor
 from lockstep.node.follower import Follower
-from lockstep.node.prover import prove
 from lockstep.node.recovery import Restored
 from lockstep.node.replica import Identity, Replica
 from lockstep.node.restore import directory_of, observed_of
 from lockstep.simulator.behaviour import Behaviour
+from lockstep.simulator.carrier import Carrier
 from lockstep.simulator.clock import NodeClock
 from lockstep.simulator.disk import Disk, Survival
-from lockstep.simulator.history import Blame, Final, NodeHistory
+from lockstep.simulator.history import NodeHistory
 from lockstep.simulator.machine import Machine
 from lockstep.simulator.parcel import Parcel, parcel_of, parcel_of_raw
-from lockstep.simulator.simulated_light import SimulatedLight
 from lockstep.simulator.simulated_storage import SimulatedStorage
 from lockstep.simulator.simulated_store import SimulatedStore
-from lockstep.sync.checkpoint_server import CheckpointServer
-from lockstep.venue.event import EVENT
 from lockstep.venue.venue import Venue
-from lockstep.wire.block import Header, decode_header, genesis_header
-from lockstep.wire.certificate import Finalization
-from lockstep.wire.client import ClientReply, ClientRequest, Fate
-from lockstep.wire.codec import encode
-from lockstep.wire.evidence import Evidence
+from lockstep.wire.block import decode_header, genesis_header
+from lockstep.wire.client import ClientReply, ClientRequest
 from lockstep.wire.genesis import Genesis
-from lockstep.wire.message import FetchCheckpoint, PeerMessage
+from lockstep.wire.message import PeerMessage
 
 if TYPE_CHECKING:
     from lockstep.simulator.world import World
@@ -103,29 +96,8 @@ class SimulatedNode:
         self.finals: dict[int, tuple[bytes, bytes]] = {}
         """Height → (block digest, state root) of every block that this node ever committed."""
         self.replies: list[tuple[int, ClientReply]] = []
-        self.notes: list[effect_.Note] = []
-        self._carriers: dict[type, Callable[..., None]] = {
-            effect_.Send: self._send,
-            effect_.Broadcast: self._broadcast,
-            effect_.Persist: self._persist,
-            effect_.Resume: lambda e: self._events.append(e.event),
-            effect_.Execute: self._execute,
-            effect_.Commit: self._commit,
-            effect_.Checkpoint: lambda e: self.storage.put((e, self.executor.venue.ledger.checkpoint())),
-            effect_.Reply: self._reply,
-            effect_.ServeChain: self._serve_chain,
-            effect_.ServeFate: self._serve_fate,
-            effect_.ServeProof: lambda e: self._reply(effect_.Reply(e.client, self._light.answer(e))),
-            effect_.ServeEvents: lambda _: None,  # nobody in here reads events
-            effect_.ServeState: self._serve_state,
-            effect_.ReadState: lambda e: self.storage.put(e),
-            effect_.StoreChunks: lambda e: self.storage.put(e),
-            effect_.InstallState: lambda e: self.storage.put(e),
-            effect_.Prove: self._prove,
-            effect_.DropPeer: self._drop,
-            effect_.Note: self._note,
-            effect_.Halt: lambda e: self.world.halted(self, e.text),
-        }
+        self.notes: list[Note] = []
+        self._carrier = Carrier(self)
 
     # -- life -----------------------------------------------------------------------------------------
 
@@ -141,10 +113,8 @@ class SimulatedNode:
         self._held: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
         self._events: deque[Event] = deque()
         self._is_running = False
-        self._timer_us = -1
-        self._free_us = world.now_us
-        self._headers: dict[bytes, tuple[Header, bytes, bytes]] = {}
-        self._certificates: dict[bytes, Finalization] = {}
+        self._timer_us = self._timer_own_us = -1
+        self._carrier.begin()
         try:
             self._open()
         except StorageFailed as error:
@@ -159,17 +129,15 @@ class SimulatedNode:
         incarnation = self.incarnation
 
         def released(effects: list[Effect]) -> None:
-            self._later(incarnation, self._run, effects)
+            self.later(incarnation, self._run, effects)
 
         def failed(error: Exception) -> None:
             if self.incarnation == incarnation:
                 self._fail(error)
 
-        self._checkpoints = CheckpointServer(home.store)
         self.storage = SimulatedStorage(self, home.disk, home.store, released, failed)
         records = self.storage.open()
-        self._light = SimulatedLight(self.storage.reader, home.store, self._events_of)
-        self._certificates = {record.block: record for record in records if isinstance(record, Finalization)}
+        self._carrier.restore(records)
         meta = home.store.meta
         header = genesis_header(genesis.chain_id, genesis.time_ms) if meta is None else decode_header(meta.header)
         venue = Venue(genesis, home.store.state())
@@ -252,7 +220,12 @@ class SimulatedNode:
             self._held.append((self.take, (event,)))
             return
         self._events.append(event)
-        self._run(())
+        if not self._is_running:
+            self._run(())
+
+    def again(self, event: Event) -> None:
+        """An effect resumes the replica: the event comes when the effects before it are carried out."""
+        self._events.append(event)
 
     def receive(self, peer: int, parcel: Parcel) -> None:
         """Bytes came from a peer: decode them as the transport does, which drops whoever sends nonsense."""
@@ -269,7 +242,7 @@ class SimulatedNode:
         """A client asks."""
         self.take(ClientAsked(client, request))
 
-    def _later(self, incarnation: int, action: Callable[..., None], *arguments: object) -> None:
+    def later(self, incarnation: int, action: Callable[..., None], *arguments: object) -> None:
         """Something comes back to this process, if it still is this process."""
         if self.incarnation != incarnation:
             return
@@ -283,12 +256,18 @@ class SimulatedNode:
         if self._is_running or not self.is_up:
             return
         self._is_running = True
-        incarnation = self.incarnation
+        incarnation, events, carry = self.incarnation, self._events, self._carrier.by_type
         try:
-            alive = self._carry(effects, incarnation)
-            while alive and self._events:
-                event = self._events.popleft()
-                alive = self._carry(self.replica.step(event, self.now_us), incarnation)
+            while True:
+                for effect in effects:
+                    if self.crash_after_effects >= 0 and self._dies():
+                        return
+                    carry[effect.__class__](effect)
+                    if self.incarnation != incarnation:
+                        return
+                if not events:
+                    break
+                effects = self.replica.step(events.popleft(), self.home.clock.now_us(self.world.now_us))
         except Exception as error:  # noqa: BLE001 (what the replica raises ends its process, and is judged by the world)
             if self.incarnation == incarnation:
                 self._fail(error)
@@ -296,31 +275,25 @@ class SimulatedNode:
         finally:
             if self.incarnation == incarnation:
                 self._is_running = False
-        if alive:
-            self._arm()
+        self._arm()
 
-    def _carry(self, effects: list[Effect] | tuple[Effect, ...], incarnation: int) -> bool:
-        """Carry out effects in order; False when the process ended meanwhile."""
-        for effect in effects:
-            if self.crash_after_effects >= 0:
-                if self.crash_after_effects == 0:
-                    self.world.crash_now(self)
-                    return False
-                self.crash_after_effects -= 1
-            self._carriers[type(effect)](effect)
-            if self.incarnation != incarnation:
-                return False
-        return True
+    def _dies(self) -> bool:
+        """Whether this is where the process dies: the planned number of effects is carried out."""
+        if self.crash_after_effects == 0:
+            self.world.crash_now(self)
+            return True
+        self.crash_after_effects -= 1
+        return False
 
     def _arm(self) -> None:
         """One timer. One that is due earlier is left: when it fires, it is set again."""
         due = self.replica.deadline()
-        if due is None:
+        if due is None or (self._timer_us >= 0 and due >= self._timer_own_us):
             return
         now_us = self.world.now_us
         due_us = now_us + self.home.clock.wait_us(now_us, due)
         if self._timer_us < 0 or due_us < self._timer_us:
-            self._timer_us = due_us
+            self._timer_us, self._timer_own_us = due_us, due
             self.world.call(due_us - now_us, self._fire, due_us, self.incarnation)
 
     def _fire(self, due_us: int, incarnation: int) -> None:
@@ -336,114 +309,10 @@ class SimulatedNode:
         else:
             self._arm()
 
-    # -- effects --------------------------------------------------------------------------------------
-
-    def _send(self, effect: effect_.Send) -> None:
-        if self.behaviour is not None:
-            self._misbehave(effect.peer, effect.message)
-        else:
-            self.world.transmit(self, effect.peer, parcel_of(effect.message))
-
-    def _broadcast(self, effect: effect_.Broadcast) -> None:
-        peers = [peer for peer in range(len(self.genesis.validators)) if peer != self.index]
-        if self.behaviour is not None:
-            for peer in peers:
-                self._misbehave(peer, effect.message)
-            return
-        parcel = parcel_of(effect.message)
-        for peer in peers:
-            self.world.transmit(self, peer, parcel)
-
-    def _misbehave(self, peer: int, message: PeerMessage) -> None:
-        assert self.behaviour is not None
-        for leaving in self.behaviour.outgoing(self, peer, message):
-            self.say(peer, leaving)
-
     def say(self, peer: int, leaving: PeerMessage | bytes) -> None:
         """Send something as it is."""
         parcel = parcel_of_raw(leaving) if isinstance(leaving, bytes) else parcel_of(leaving)
         self.world.transmit(self, peer, parcel)
-
-    def _persist(self, effect: effect_.Persist) -> None:
-        self.storage.put(effect)
-        for record in effect.records:
-            if isinstance(record, Finalization):
-                self._certificates[record.block] = record
-            elif isinstance(record, Evidence):
-                self.world.saw_evidence(self, record.signer, record.view, encode(record))
-
-    def _execute(self, effect: effect_.Execute) -> None:
-        """At once, but the answer takes as long as the executor's thread would."""
-        world, block = self.world, effect.stored.block
-        execution = self.executor.execute(effect.stored, effect.observations)
-        self.history.executed[block.digest] = (execution.state_root, execution.event_root)
-        self._headers[block.digest] = (block.header, execution.state_root, execution.event_root)
-        world.saw_block(effect.stored)
-        cost_us = self.machine.execute_us + block.header.commands
-        self._free_us = max(self._free_us, world.now_us) + cost_us
-        answer = Executed(block.digest, execution)
-        world.call(self._free_us - world.now_us, self._later, self.incarnation, self.take, answer)
-
-    def _prove(self, effect: effect_.Prove) -> None:
-        world = self.world
-        answer = prove(self.executor, effect.question)
-        world.call(max(0, self._free_us - world.now_us), self._later, self.incarnation, self.take, answer)
-
-    def _commit(self, effect: effect_.Commit) -> None:
-        self.executor.commit(effect.block)
-        self.storage.put(effect)
-        header, state_root, event_root = self._headers.pop(effect.block)
-        certificate = self._certificates.pop(effect.block, None)
-        final = Final(
-            effect.height, header.view, effect.block, header.encode(), state_root, event_root,
-            effect.events.tobytes(), None if certificate is None else encode(certificate), self.world.now_us,
-        )  # fmt: skip
-        self.finals[effect.height] = (effect.block, state_root)
-        first = self.history.finals.setdefault(effect.height, final)
-        if (first.block, first.state_root, first.event_root) != (effect.block, state_root, event_root):
-            self.history.recommits.append(final)
-        self.world.committed(self, final)
-
-    def _reply(self, effect: effect_.Reply) -> None:
-        self.world.replied(self, effect.client, effect.message)
-
-    def _serve_chain(self, effect: effect_.ServeChain) -> None:
-        chain = self.storage.chain(effect.from_height, effect.final_height)
-        self._send(effect_.Send(effect.peer, chain))
-
-    def _serve_state(self, effect: effect_.ServeState) -> None:
-        try:
-            if isinstance(effect.request, FetchCheckpoint):
-                offer = self._checkpoints.offer(effect.request.height, self.world.now_us)
-                if offer is not None:
-                    self._send(effect_.Send(effect.peer, offer))
-            else:
-                part = self._checkpoints.part(effect.request, self.world.now_us)
-                self._send(effect_.Send(effect.peer, part))
-        except Refused:
-            self.world.drop(self, effect.peer)
-
-    def _events_of(self, height: int) -> bytes:
-        final = self.history.finals.get(height)
-        return b"" if final is None else final.events
-
-    def _serve_fate(self, effect: effect_.ServeFate) -> None:
-        place = self.home.store.fate(effect.digest)
-        final = None if place is None else self.history.finals.get(place.height)
-        if place is None or final is None:
-            fate = Fate(effect.digest, "unknown", 0, 0, "", b"")
-        else:
-            rows = final.events[place.first * EVENT.itemsize : (place.first + place.events) * EVENT.itemsize]
-            fate = Fate(effect.digest, "final", place.height, place.place, "", rows)
-        self._reply(effect_.Reply(effect.client, fate))
-
-    def _drop(self, effect: effect_.DropPeer) -> None:
-        self.history.blamed.append(Blame(self.world.now_us, effect.peer, effect.detail))
-        self.world.drop(self, effect.peer)
-
-    def _note(self, effect: effect_.Note) -> None:
-        self.notes.append(effect)
-        self.world.noted(self, effect)
 
     # -- what the world tells ---------------------------------------------------------------------------
 

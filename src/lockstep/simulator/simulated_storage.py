@@ -17,6 +17,7 @@ from lockstep.node.events import ChunksStored, StateRead
 from lockstep.node.old_blocks import read_chain
 from lockstep.node.places import Places
 from lockstep.node.record import Record, decode_record, encode_record
+from lockstep.simulator.chance import draw
 from lockstep.simulator.disk import Disk
 from lockstep.simulator.history import Durable, Loss
 from lockstep.simulator.simulated_store import BlockPlace, FatePlace, Meta, SimulatedStore
@@ -53,8 +54,8 @@ class SimulatedStorage:
         self._queue: deque[Piece] = deque()
         self._is_busy = False
         self._is_closed = False
-        self._written: list[Durable] = []
-        """Not synced yet."""
+        self._written: list[tuple[bytes, int]] = []
+        """Records and their positions, not synced yet."""
         self.places = Places()
         self.log: Log
         self.reader = LogReader(disk)
@@ -117,8 +118,14 @@ class SimulatedStorage:
             return
         batch = list(self._queue)
         self._queue.clear()
-        writes = [piece for piece in batch if isinstance(piece, Persist)]
-        records = [record for write in writes for record in write.records]
+        records: list[Record] = []
+        is_synced = False
+        for piece in batch:
+            if isinstance(piece, Persist):
+                records += piece.records
+                is_synced = is_synced or bool(piece.then)
+            elif isinstance(piece, tuple | InstallState):
+                is_synced = True
         encoded = [encode_record(record) for record in records]
         try:
             positions = self.log.append(encoded)
@@ -127,17 +134,14 @@ class SimulatedStorage:
             return
         for record, position in zip(records, positions, strict=True):
             self.places.note(record, position)
-        self._written.extend(Durable(0, raw, position) for raw, position in zip(encoded, positions, strict=True))
-        is_synced = any(write.then for write in writes) or any(
-            isinstance(piece, tuple | InstallState) for piece in batch
-        )
+        self._written += zip(encoded, positions, strict=True)
         delay_us = self._sync_us() if is_synced else 50
         self._world.call(delay_us, self._finish, batch, is_synced)
 
     def _sync_us(self) -> int:
         """How long a sync takes this time."""
         machine = self._node.machine
-        return self._world.disk_random.randint(*machine.sync_us) + self._node.sync_extra_us if machine.is_synced else 50
+        return draw(self._world.disk_random, *machine.sync_us) + self._node.sync_extra_us if machine.is_synced else 50
 
     def _finish(self, batch: list[Piece], is_synced: bool) -> None:
         if self._is_closed:
@@ -150,11 +154,13 @@ class SimulatedStorage:
                 self._failed(error)
                 return
             now = self._world.now_us
-            self._history.durable.extend(Durable(now, d.record, d.position) for d in self._written)
+            self._history.durable += [Durable(now, raw, position) for raw, position in self._written]
             self._written.clear()
-        then = [effect for piece in batch if isinstance(piece, Persist) for effect in piece.then]
+        then: list[Effect] = []
         for piece in batch:
-            if isinstance(piece, Commit):
+            if isinstance(piece, Persist):
+                then += piece.then
+            elif isinstance(piece, Commit):
                 self._commit(piece)
             elif isinstance(piece, tuple):
                 self._checkpoint(*piece)

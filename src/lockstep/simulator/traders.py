@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from lockstep.simulator.chance import chance, stream
+from lockstep.simulator.chance import chance, draw, stream
 from lockstep.simulator.history import Acknowledgement
 from lockstep.simulator.simulated_node import SimulatedNode
 from lockstep.simulator.venue_setup import FEED, INSTRUMENTS, PRICE, trader_key
@@ -37,6 +37,7 @@ _PATIENCE_US: Final = 1_500_000
 _LIFETIME_BLOCKS: Final = 400
 _COMMANDS_MAX: Final = 6
 REPORT_US: Final = 500_000
+_FIELDS: Final = COMMAND.names or ()
 
 
 @dataclass(slots=True)
@@ -72,7 +73,7 @@ class Traders:
         """Start to trade and to report prices."""
         self._report()
         for trader in self._traders:
-            self._world.call(self._random.randint(*self._pause_us), self._trade, trader)
+            self._world.call(draw(self._random, *self._pause_us), self._trade, trader)
 
     @property
     def pending(self) -> int:
@@ -90,7 +91,7 @@ class Traders:
 
     def _report(self) -> None:
         """Every node's own price source reports, by the world's clock; a step up or down each time."""
-        self._price += self._random.randint(-3, 3)
+        self._price += draw(self._random, -3, 3)
         prices = tuple(self._price + 10 * i for i in range(len(INSTRUMENTS)))
         report = seal_price_report(FEED, self._world.genesis.chain_id, self._world.now_us // 1000, prices)
         for node in self._world.everyone:
@@ -120,7 +121,7 @@ class Traders:
         if bundle is None or trader.attempt != attempt:
             return
         if node.is_up:
-            delay_us = _LAG_US + self._random.randrange(1_000)
+            delay_us = _LAG_US + draw(self._random, 0, 999)
             if trader.subscribed != (node.index, node.incarnation):
                 trader.subscribed = (node.index, node.incarnation)
                 self._world.call(delay_us, node.ask, trader.account, Subscribe(outcomes=True, blocks=False))
@@ -145,7 +146,7 @@ class Traders:
 
     def _replied(self, node: SimulatedNode, client: int, message: ClientReply) -> None:
         if client < len(self._traders):
-            delay_us = _LAG_US + self._random.randrange(1_000)
+            delay_us = _LAG_US + draw(self._random, 0, 999)
             self._world.call(delay_us, self._hear, self._traders[client], node.index, message)
 
     def _hear(self, trader: _Trader, node: int, message: ClientReply) -> None:
@@ -191,35 +192,35 @@ class Traders:
         node = self._world.nodes[trader.node]
         if node.is_up:
             node.ask(trader.account, AskAccount(trader.account))
-        self._world.call(self._random.randint(*self._pause_us), self._trade, trader)
+        self._world.call(draw(self._random, *self._pause_us), self._trade, trader)
 
     # -- commands -------------------------------------------------------------------------------------
 
     def _commands(self, trader: _Trader) -> np.ndarray:
-        rows = np.zeros(self._random.randint(1, _COMMANDS_MAX), COMMAND)
-        for row in rows:
-            self._command(trader, row)
-        return rows
+        rows = [self._command(trader) for _ in range(draw(self._random, 1, _COMMANDS_MAX))]
+        return np.array([tuple(row.get(name, 0) for name in _FIELDS) for row in rows], COMMAND)
 
-    def _command(self, trader: _Trader, row: np.void) -> None:
+    def _command(self, trader: _Trader) -> dict[str, int]:
+        """Fields that are not zero."""
         random = self._random
-        kind = random.randrange(16)
+        kind = draw(random, 0, 15)
         if kind == 0:
-            row["kind"], row["instrument"] = Kind.CANCEL_ALL, ALL_INSTRUMENTS
-        elif kind in (1, 2) and trader.next_client_id > 1:
-            row["kind"] = Kind.CANCEL_CLIENT
-            row["client_id"] = random.randint(max(1, trader.next_client_id - 8), trader.next_client_id - 1)
-        elif kind == 3:
-            row["kind"], row["size"] = Kind.TRANSFER, random.randint(1, 1_000)
-            row["target"] = random.randrange(len(self._traders))
-        else:
-            side = Side.BUY if chance(random, 1, 2) else Side.SELL
-            through = kind > 11
-            distance = random.randint(0, 6) if through else -random.randint(1, 40)
-            row["kind"], row["side"] = Kind.PLACE, side
-            row["instrument"] = instrument = random.randrange(len(INSTRUMENTS))
-            row["tif"] = TimeInForce.IOC if through else TimeInForce.GTC
-            row["price"] = self._price + 10 * instrument + (distance if side is Side.BUY else -distance)
-            row["size"] = random.randint(1, 20)
-            row["client_id"] = 0 if through else trader.next_client_id
-            trader.next_client_id += not through
+            return {"kind": Kind.CANCEL_ALL, "instrument": ALL_INSTRUMENTS}
+        if kind in (1, 2) and trader.next_client_id > 1:
+            oldest = max(1, trader.next_client_id - 8)
+            return {"kind": Kind.CANCEL_CLIENT, "client_id": draw(random, oldest, trader.next_client_id - 1)}
+        if kind == 3:
+            target = draw(random, 0, len(self._traders) - 1)
+            return {"kind": Kind.TRANSFER, "size": draw(random, 1, 1_000), "target": target}
+        side = Side.BUY if chance(random, 1, 2) else Side.SELL
+        through = kind > 11
+        distance = draw(random, 0, 6) if through else -draw(random, 1, 40)
+        instrument = draw(random, 0, len(INSTRUMENTS) - 1)
+        price = self._price + 10 * instrument + (distance if side is Side.BUY else -distance)
+        mine = 0 if through else trader.next_client_id
+        row = {
+            "kind": Kind.PLACE, "side": side, "instrument": instrument, "size": draw(random, 1, 20), "price": price,
+            "tif": TimeInForce.IOC if through else TimeInForce.GTC, "client_id": mine,
+        }  # fmt: skip
+        trader.next_client_id += not through
+        return row

@@ -3,6 +3,7 @@
 Tables are as small as genesis allows, so that a dozen nodes fit into one process and start in milliseconds.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from lockstep.base.digest import digest
@@ -15,6 +16,7 @@ INSTRUMENTS: Final = ("BTC-PERP", "ETH-PERP")
 _BALANCE: Final = 10_000_000_000
 
 
+@lru_cache(maxsize=1024)
 def key_of(name: str) -> PrivateKey:
     """A key that everybody can know."""
     return PrivateKey(digest(f"lockstep/simulator/key/{name}".encode()))
