@@ -5,8 +5,9 @@ it orders headers. Its caller (the replica) builds and checks blocks, executes t
 the order given*. Time is an integer of microseconds since the epoch that never runs backwards in one process.
 """
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import Certificate, Finalization, Notarization
@@ -17,29 +18,25 @@ from lockstep.wire.vote import Vote
 # -- events ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True, gc=False):
     """The deadline that the engine asked for has come (spurious ticks are harmless)."""
 
 
-@dataclass(frozen=True, slots=True)
-class VoteArrived:
+class VoteArrived(Struct, frozen=True, gc=False):
     """A vote from the wire; `sender` is the authenticated peer. Not verified yet."""
 
     sender: int
     vote: Vote
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateArrived:
+class CertificateArrived(Struct, frozen=True, gc=False):
     """A certificate from the wire. Not verified yet."""
 
     sender: int
     certificate: Certificate
 
 
-@dataclass(frozen=True, slots=True)
-class CertificatesRequested:
+class CertificatesRequested(Struct, frozen=True, gc=False):
     """A peer lacks the certificates of these views."""
 
     sender: int
@@ -47,8 +44,7 @@ class CertificatesRequested:
     to_view: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProposalArrived:
+class ProposalArrived(Struct, frozen=True, gc=False):
     """A leader's header with its notarize signature. The payload is already checked against the header's
     payload digest; nothing else is."""
 
@@ -57,23 +53,20 @@ class ProposalArrived:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class BlockBuilt:
+class BlockBuilt(Struct, frozen=True, gc=False):
     """The answer to `Build`: the block that this node proposes in `header.view`."""
 
     header: Header
 
 
-@dataclass(frozen=True, slots=True)
-class BlockChecked:
+class BlockChecked(Struct, frozen=True, gc=False):
     """The answer to `Check`: whether the block is valid as a child of its parent. May come much later."""
 
     block: bytes
     valid: bool
 
 
-@dataclass(frozen=True, slots=True)
-class BlockExecuted:
+class BlockExecuted(Struct, frozen=True, gc=False):
     """The block was executed and gave these roots. Sent for every block that was executed, in chain order."""
 
     header: Header
@@ -81,8 +74,7 @@ class BlockExecuted:
     event_root: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PeerProgress:
+class PeerProgress(Struct, frozen=True, gc=False):
     """A peer says (unproven) that it is in this view, final up to this height: a hint for re-broadcasting."""
 
     sender: int
@@ -90,8 +82,7 @@ class PeerProgress:
     final_height: int
 
 
-@dataclass(frozen=True, slots=True)
-class PeerGone:
+class PeerGone(Struct, frozen=True, gc=False):
     """No connection to this validator is left."""
 
     peer: int
@@ -107,31 +98,27 @@ Event = (
 Outgoing = Vote | Certificate | FetchCertificates | Certificates
 
 
-@dataclass(frozen=True, slots=True)
-class Broadcast:
+class Broadcast(Struct, frozen=True, gc=False):
     """Send to every other validator."""
 
     message: Outgoing
 
 
-@dataclass(frozen=True, slots=True)
-class SendTo:
+class SendTo(Struct, frozen=True, gc=False):
     """Send to one validator."""
 
     peer: int
     message: Outgoing
 
 
-@dataclass(frozen=True, slots=True)
-class Propose:
+class Propose(Struct, frozen=True, gc=False):
     """Send this header, its payload and this notarize signature to every other validator."""
 
     header: Header
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Persist:
+class Persist(Struct, frozen=True, gc=False):
     """Make `record` durable (with the block it votes for, when it is a notarize vote), and only then carry out
     `then`. With `then` empty, the record is written in order but nobody waits for it."""
 
@@ -139,16 +126,14 @@ class Persist:
     then: tuple["Effect", ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(Struct, frozen=True, gc=False):
     """Step this same engine with `event`. Used after `Persist`: an own vote counts only once it is durable, or a
     certificate that contains it could leave before it."""
 
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class Build:
+class Build(Struct, frozen=True, gc=False):
     """This node leads `view`: build a block on `parent` (its digest, notarized in `parent_view`) and answer
     `BlockBuilt`, at the latest at `deadline_us` (an empty block, if need be)."""
 
@@ -158,36 +143,31 @@ class Build:
     deadline_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True, gc=False):
     """Say whether this block is valid on its parent (fetch what is missing), and begin to execute it if so."""
 
     header: Header
 
 
-@dataclass(frozen=True, slots=True)
-class Notarized:
+class Notarized(Struct, frozen=True, gc=False):
     """This block is notarized: fetch it if it is not here (the signers have it), check and execute it."""
 
     certificate: Notarization
 
 
-@dataclass(frozen=True, slots=True)
-class Finalized:
+class Finalized(Struct, frozen=True, gc=False):
     """This block, and all before it, is final."""
 
     certificate: Finalization
 
 
-@dataclass(frozen=True, slots=True)
-class Accuse:
+class Accuse(Struct, frozen=True, gc=False):
     """A validator signed two things that an honest one never signs both."""
 
     evidence: Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class Diverged:
+class Diverged(Struct, frozen=True, gc=False):
     """Validators that executed the same block got different roots. `own` and `other` are (state, event) roots;
     `stake` voted for `other`. `fatal` when our own roots can no longer become final, or others' already are."""
 
@@ -199,8 +179,7 @@ class Diverged:
     fatal: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Misbehaved:
+class Misbehaved(Struct, frozen=True, gc=False):
     """A peer sent something that no honest peer sends; `detail` says what. For scoring and logs."""
 
     peer: int

@@ -1,9 +1,9 @@
 """What a replica wants done. Worlds carry effects out in the order given; `Persist` says what must wait for it."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from msgspec import Struct
 
 from lockstep.node.event_batch import FinalEvents
 from lockstep.node.events import Event, Question
@@ -17,23 +17,20 @@ from lockstep.wire.stream import AskEvents, EventBatch
 from lockstep.wire.validators import ValidatorSet
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True, gc=False):
     """Send to one validator. Dropped if its queue is full or it is not connected: every protocol re-sends."""
 
     peer: int
     message: PeerMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Broadcast:
+class Broadcast(Struct, frozen=True, gc=False):
     """Send to every other validator. Encoded once."""
 
     message: PeerMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Persist:
+class Persist(Struct, frozen=True, gc=False):
     """Append `records` to the log. With `then`: make them durable (fdatasync; group commit with whatever else is
     queued), and only then carry out `then`. Without: written in order, nobody waits. A failed write or sync stops
     the process."""
@@ -42,15 +39,13 @@ class Persist:
     then: tuple["Effect", ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(Struct, frozen=True, gc=False):
     """Step the replica with this event."""
 
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class Execute:
+class Execute(Struct, frozen=True, gc=False):
     """Run this block's bundles on the state of its parent, off the event loop, and answer `Executed`. Requests are
     carried out in order; the executor rolls back whatever was executed beyond the parent."""
 
@@ -58,8 +53,7 @@ class Execute:
     observations: np.ndarray
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True, gc=False):
     """This block, the oldest executed one not yet committed, is final: drop its undo, index its log record under
     its height, append its events to the history, record its bundles' fates. In order with `Execute`."""
 
@@ -70,8 +64,7 @@ class Commit:
     """(bundle digest, place in the block, first event, number of events)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True, gc=False):
     """All blocks up to this height are committed: write what changed to the checkpoint store, with what a restart
     needs. `certificate` is the canonical encoding of the finalization that made it final."""
 
@@ -80,16 +73,14 @@ class Checkpoint:
     certificate: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True, gc=False):
     """Answer a client."""
 
     client: int
     message: ClientReply
 
 
-@dataclass(frozen=True, slots=True)
-class ServeChain:
+class ServeChain(Struct, frozen=True, gc=False):
     """Send `peer` a `Chain` of final blocks from the log, from this height on, within the limits of the message."""
 
     peer: int
@@ -97,16 +88,14 @@ class ServeChain:
     final_height: int
 
 
-@dataclass(frozen=True, slots=True)
-class ServeFate:
+class ServeFate(Struct, frozen=True, gc=False):
     """Look up an old bundle's fate in the index and the history, and answer the client (`unknown` if not there)."""
 
     client: int
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ServeProof:
+class ServeProof(Struct, frozen=True, gc=False):
     """Answer a light client from the log, the history and the index: an older finalization, or a bundle's outcome."""
 
     client: int
@@ -115,8 +104,7 @@ class ServeProof:
     final_height: int
 
 
-@dataclass(frozen=True, slots=True)
-class ServeEvents:
+class ServeEvents(Struct, frozen=True, gc=False):
     """Answer a reader of events: `event_batch.fill` the head with the newest blocks, given here, or older ones from the
     log and the history."""
 
@@ -126,8 +114,7 @@ class ServeEvents:
     recent: tuple[FinalEvents, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ServeState:
+class ServeState(Struct, frozen=True, gc=False):
     """Answer a peer that fetches the state, or a client: from a checkpoint, off the event loop, and only so many
     requests of a peer at a time. One that no honest peer makes is answered with `DropPeer`, or `Goodbye`."""
 
@@ -137,16 +124,14 @@ class ServeState:
     is_client: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ReadState:
+class ReadState(Struct, frozen=True, gc=False):
     """Hash what the store holds of this state, fetched chunks included, and answer `StateRead`. In order with
     `Checkpoint`, `StoreChunks` and `InstallState`."""
 
     target: Target
 
 
-@dataclass(frozen=True, slots=True)
-class StoreChunks:
+class StoreChunks(Struct, frozen=True, gc=False):
     """Keep these chunks of the state that is being fetched, durably, beside the checkpoint; answer `ChunksStored`."""
 
     chunks: Arrived
@@ -154,8 +139,7 @@ class StoreChunks:
     """Comes back."""
 
 
-@dataclass(frozen=True, slots=True)
-class InstallState:
+class InstallState(Struct, frozen=True, gc=False):
     """The store holds everything of this state: make it the checkpoint, in one transaction, and begin anew from it, as
     at a restart. The log goes on: own votes in it bind as ever. Nothing is asked of this replica any more."""
 
@@ -164,16 +148,14 @@ class InstallState:
     """This home was empty at start: see `rejoin`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prove:
+class Prove(Struct, frozen=True, gc=False):
     """Prove the rows that answer a query, in the state of the newest executed block, and answer `Proved`. In order with
     `Execute`."""
 
     question: Question
 
 
-@dataclass(frozen=True, slots=True)
-class DropPeer:
+class DropPeer(Struct, frozen=True, gc=False):
     """Close the connection to this validator; it may reconnect later. `detail` says what it did."""
 
     peer: int
@@ -188,16 +170,14 @@ class Severity(StrEnum):
     ALARM = "alarm"
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True, gc=False):
     """One line for the operator's log."""
 
     severity: Severity
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Halt:
+class Halt(Struct, frozen=True, gc=False):
     """This node must not take part any more: its state may be wrong. It keeps answering status questions. The text
     says what happened and what to do. With `block`: keep the state after this executed block for study."""
 

@@ -1,6 +1,6 @@
 """What can happen to a replica. Both worlds, the runtime and the simulator, speak in these."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from lockstep.consensus.interface import Event as EngineEvent
 from lockstep.sync.state_sync import Target
@@ -11,58 +11,50 @@ from lockstep.wire.light import AskState, ShownRow
 from lockstep.wire.message import PeerMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True, gc=False):
     """A deadline that the replica asked for has come."""
 
 
-@dataclass(frozen=True, slots=True)
-class PeerConnected:
+class PeerConnected(Struct, frozen=True, gc=False):
     """An authenticated connection to this validator is up (both directions)."""
 
     peer: int
 
 
-@dataclass(frozen=True, slots=True)
-class PeerLost:
+class PeerLost(Struct, frozen=True, gc=False):
     """No connection to this validator is left."""
 
     peer: int
 
 
-@dataclass(frozen=True, slots=True)
-class PeerSaid:
+class PeerSaid(Struct, frozen=True, gc=False):
     """A decoded message from an authenticated validator."""
 
     peer: int
     message: PeerMessage
 
 
-@dataclass(frozen=True, slots=True)
-class ClientAsked:
+class ClientAsked(Struct, frozen=True, gc=False):
     """A decoded request. `client` is a number that the world gave to the connection."""
 
     client: int
     request: ClientRequest
 
 
-@dataclass(frozen=True, slots=True)
-class ClientLeft:
+class ClientLeft(Struct, frozen=True, gc=False):
     """The connection is gone."""
 
     client: int
 
 
-@dataclass(frozen=True, slots=True)
-class Executed:
+class Executed(Struct, frozen=True, gc=False):
     """The executor has run this block; the answer to `Execute`, in order."""
 
     block: bytes
     execution: Execution
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True, gc=False):
     """A light client's query of the state, and how often a proof was tried."""
 
     client: int
@@ -70,8 +62,7 @@ class Question:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Proved:
+class Proved(Struct, frozen=True, gc=False):
     """The answer to `Prove`: rows under the state root of this block."""
 
     question: Question
@@ -81,24 +72,21 @@ class Proved:
     rows: tuple[ShownRow, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StateRead:
+class StateRead(Struct, frozen=True, gc=False):
     """The answer to `ReadState`."""
 
     target: Target
     tables: list[LocalTable]
 
 
-@dataclass(frozen=True, slots=True)
-class ChunksStored:
+class ChunksStored(Struct, frozen=True, gc=False):
     """The answer to `StoreChunks`: so many bytes."""
 
     size: int
     effort: int
 
 
-@dataclass(frozen=True, slots=True)
-class EngineResumed:
+class EngineResumed(Struct, frozen=True, gc=False):
     """An ordering-engine event that had to wait until something was durable."""
 
     event: EngineEvent

@@ -5,8 +5,9 @@ The answer then waits until that block is final with a certificate of its own. W
 through a later block, the proof is made again (see docs/decisions/0012-proofs-wait-for-their-certificate.md).
 """
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from lockstep.base.errors import Reason
 from lockstep.node.context import Context

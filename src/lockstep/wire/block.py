@@ -12,6 +12,7 @@ over the block (final means the same state).
 
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -42,20 +43,25 @@ class Header:
     parent: bytes
     payload: bytes
     digest: bytes = field(init=False, compare=False)
+    _raw: bytes = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", digest(self.encode()))
-
-    def encode(self) -> bytes:
-        """The 160 header bytes."""
-        return _HEADER.pack(
+        raw = _HEADER.pack(
             self.chain_id, self.height, self.view, self.parent_view, self.time_ms, self.proposer,
             self.bundles, self.commands, 0, self.parent, self.payload, _RESERVED,
         )  # fmt: skip
+        object.__setattr__(self, "_raw", raw)
+        object.__setattr__(self, "digest", digest(raw))
+
+    def encode(self) -> bytes:
+        """The 160 header bytes."""
+        return self._raw
 
 
+@lru_cache(maxsize=256)
 def decode_header(raw: bytes) -> Header:
-    """Decode and bound a header; raises `Refused`."""
+    """Decode and bound a header; raises `Refused`. The newest are remembered: one comes several times, and a simulated
+    network decodes it once for each node."""
     if len(raw) != HEADER_BYTES:
         raise Refused(Reason.MALFORMED, f"a header has {HEADER_BYTES} bytes, this has {len(raw)}")
     chain, height, view, parent_view, time_ms, proposer, bundles, commands, zero, parent, payload, zeros = (
