@@ -17,8 +17,10 @@ _NOTHING: Final = "-"
 
 
 def diff(
-    one: Annotated[Path, typer.Argument(help="A node's home, a network's folder, or a snapshot's folder.")],
-    other: Annotated[Path, typer.Argument(help="Another one.")],
+    one: Annotated[
+        str, typer.Argument(help="A running node (host:port), or the folder of a node, network or snapshot.")
+    ],
+    other: Annotated[str, typer.Argument(help="Another one.")],
     height: Annotated[int | None, typer.Option(help="Compare after this block.", min=0)] = None,
     from_genesis: Annotated[
         bool, typer.Option("--from-genesis", help="Begin at genesis, not at the newest checkpoints.")
@@ -26,10 +28,20 @@ def diff(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare two states: the first block after which they differ, the tables, rows and fields that do, with both
-    values, and the command that wrote them. Nothing is changed, and nodes may run. Exit code 0: equal, 1: different."""
+    values, and the command that wrote them. Nothing is changed, and nodes may run. A running node is asked for its
+    final blocks, its own state root, and its newest checkpoint. Exit code 0: equal, 1: different."""
+    from lockstep.cli.live_diff import as_report, examine_live, headline, is_address, more_json
     from lockstep.runtime.forensics import examine, open_side
 
-    report = examine(open_side(one, from_genesis), open_side(other, from_genesis), height)
+    if is_address(one) or is_address(other):
+        found = examine_live(one, other, height, from_genesis)
+        if json_:
+            print(json.dumps(as_json(as_report(found), one, other) | more_json(found)))
+        else:
+            print(headline(found))
+            print_differences(as_report(found), one, other)
+        raise typer.Exit(Exit.OK if found.is_equal else Exit.FAILED)
+    report = examine(open_side(Path(one), from_genesis), open_side(Path(other), from_genesis), height)
     if json_:
         print(json.dumps(as_json(report, one, other)))
     else:
@@ -37,7 +49,7 @@ def diff(
     raise typer.Exit(Exit.OK if report.is_equal else Exit.FAILED)
 
 
-def as_json(report: "Report", one: Path, other: Path) -> dict[str, Any]:
+def as_json(report: "Report", one: str, other: str) -> dict[str, Any]:
     """All that was found, roots and digests in hex."""
     causes: list[Any] = [_cause_json(cause) for cause in report.causes]
     rows = [
@@ -49,7 +61,7 @@ def as_json(report: "Report", one: Path, other: Path) -> dict[str, Any]:
         for place, row in enumerate(report.difference.rows)
     ]  # fmt: skip
     return {
-        "one": str(one), "other": str(other), "equal": report.is_equal, "height": report.height,
+        "one": one, "other": other, "equal": report.is_equal, "height": report.height,
         "first_block": report.first_block, "state_roots": [root.hex() for root in report.roots],
         "tables": [
             {"name": name, "rows_one": mine, "rows_other": theirs, "differing": count}
@@ -81,13 +93,18 @@ def describe_cause(cause: "Cause") -> str:
             return f"command {cause.command}: {cause.kind} by account {cause.account} ({fields})"
 
 
-def _print(report: "Report", one: Path, other: Path) -> None:
+def _print(report: "Report", one: str, other: str) -> None:
     if report.is_equal:
         print(f"equal at height {report.height:,}: state root {report.roots[0].hex()}")
     elif report.first_block is not None:
         print(f"they differ from block {report.first_block:,} on")
     else:
         print(f"they differ at height {report.height:,}; the first block after which they do cannot be known")
+    print_differences(report, one, other)
+
+
+def print_differences(report: "Report", one: str, other: str) -> None:
+    """Roots, notes, rows and causes."""
     if not report.is_equal:
         for name, path, root in zip(("one", "other"), (one, other), report.roots, strict=True):
             print(f"  {name:5}  {root.hex()}  {path}")

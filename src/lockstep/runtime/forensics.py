@@ -192,6 +192,18 @@ def _first_by_execution(one: Side, other: Side, height: int) -> int | None:
     return None
 
 
+def state_at(side: StoredChain, height: int, notes: list[str]) -> _State:
+    """A home's state after the block at this height."""
+    return _state(side, side, height, notes)
+
+
+def causes_in(side: Side, height: int, difference: StateDifference) -> tuple[list[Cause], str]:
+    """(the commands that wrote the first of the rows that differ, the home that told), from one home's block."""
+    report = Report(height, (b"", b""), None, difference)
+    _find_causes(report, side, side)
+    return report.causes, report.causes_from
+
+
 def _find_causes(report: Report, one: Side, other: Side) -> None:
     """Look for the commands in the block after which the two differ, in the second home if it has the block."""
     rows = report.difference.rows[:CAUSES_MAX]
