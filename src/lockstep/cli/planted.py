@@ -190,6 +190,7 @@ def planted(
     only: Annotated[list[str] | None, typer.Option(help="Names of bugs; all if left out.")] = None,
     patches: Annotated[Path, typer.Option(help="The folder of patches.")] = Path("tests/simulator/planted"),
     seeds: Annotated[int, typer.Option(min=1, help="Seeds to try before giving up.")] = SEEDS_MAX,
+    seconds: Annotated[int, typer.Option(min=1, help="Virtual seconds of each seed.")] = _SECONDS,
     json_: Annotated[bool, typer.Option("--json", help="Print one object, last.")] = False,
 ) -> None:
     """Plant known bugs, one at a time, and see how soon the simulator finds each."""
@@ -201,7 +202,7 @@ def planted(
     package = Path(lockstep.__file__).parent
     hunts = []
     for bug in chosen:
-        hunts.append(hunt(bug, seeds, package))
+        hunts.append(hunt(bug, seeds, package, seconds))
         sys.stderr.write(f"{bug.name}: {_verdict(hunts[-1])}\n")
     if json_:
         print(json.dumps({found.name: found.as_json() for found in hunts}))

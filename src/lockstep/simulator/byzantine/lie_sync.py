@@ -4,6 +4,7 @@ It votes like an honest node, so that the network goes on without those whom it 
 while it answers well, for a while not at all, slowly, or with one kind of lie after the other.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 from typing import Final
@@ -18,7 +19,7 @@ from lockstep.wire.block import Payload, decode_header
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.message import Chain, ChainBlock, CheckpointOffer, FetchState, PeerMessage, Ping, StatePart
 
-MOODS: Final = ("well", "false", "false", "false", "silent", "late", "empty", "little")
+MOODS: Final = ("well", "silent", "late", "empty", "little", "false", "false", "false")
 MOOD_TICKS: Final = (4, 40)
 """A mood lasts so many ticks of 50 ms."""
 LATE_US: Final = (200_000, 1_900_000)
@@ -33,8 +34,9 @@ class LieSync(Honest):
 
     name = "lie-sync"
 
-    def __init__(self) -> None:
-        self._mood = "false"
+    def __init__(self, moods: Sequence[str] = MOODS) -> None:
+        self._moods = moods
+        self._mood = moods[-1]
         self._ticks = 0
         self._held: list[tuple[int, int, Answer]] = []
         self._old: dict[type, Answer] = {}
@@ -74,7 +76,7 @@ class LieSync(Honest):
         """Moods pass; what was held back leaves."""
         self._ticks -= 1
         if self._ticks < 0:
-            self._mood, self._ticks = node.random.choice(MOODS), node.random.randint(*MOOD_TICKS)
+            self._mood, self._ticks = node.random.choice(self._moods), node.random.randint(*MOOD_TICKS)
         due = [(peer, message) for at_us, peer, message in self._held if at_us <= now_us]
         self._held = [held for held in self._held if held[0] > now_us]
         return [*due]

@@ -1,0 +1,80 @@
+"""Profile `sync`: liars are named, pruned blocks make a node fetch a state, light clients check what they are told."""
+
+from dataclasses import replace
+
+from lockstep.simulator.byzantine.lie_sync import LieSync
+from lockstep.simulator.fault import Fault
+from lockstep.simulator.machine import Machine
+from lockstep.simulator.plan import Plan, draw_plan
+from lockstep.simulator.run import Run
+from lockstep.simulator.simulated_node import SimulatedNode
+
+SECOND = 1_000_000
+
+
+def joining_late(**changes: object) -> Plan:
+    """Validator 3 starts from an empty home when the others are a hundred blocks ahead; nothing else happens."""
+    plan = draw_plan(1, "sync", 4, 2)
+    quiet = replace(
+        plan, faults=(), behaviours={}, faulty=(), joining={3: 1_300_000}, machines=(Machine(),) * 4, streams=True,
+        bytes_per_second=0, idle_block_ms=8, checkpoint_interval=16, delta_ms=50, table="lan", light_clients=0,
+        clock_offsets_us=(0,) * 4, clock_drifts_ppm=(0,) * 4,
+    )  # fmt: skip
+    return replace(quiet, **changes)  # type: ignore[arg-type]
+
+
+def test_a_late_comer_is_told_lies_and_names_the_liar_and_no_other() -> None:
+    run = Run(joining_late(behaviours={0: "lie-sync"}, faulty=(0,)))
+    run.world.nodes[0].behaviour = LieSync(("false",))
+    result = run.execute()
+    assert result.violations == []
+    assert {blame.peer for node in result.history.honest for blame in node.blamed} == {0}
+    assert result.marks["catch-up: a peer lied"] >= 1
+    assert result.faults["join"] == 1
+
+
+def test_where_everybody_has_pruned_the_blocks_a_late_comer_fetches_the_state() -> None:
+    prune = [Fault(at_us, "prune", 0, 0, at_us // 1_000) for at_us in range(SECOND, 1_300_000, 50_000)]
+    result = Run(joining_late(faults=tuple(prune))).execute()
+    assert result.violations == []
+    assert len(result.history.nodes[3].installed) >= 1
+    assert min(result.history.nodes[3].finals) > 1
+    assert result.marks["synchronizer: a state is fetched, for nobody has the blocks"] >= 1
+
+
+def test_a_light_client_follows_and_finds_every_proof_good() -> None:
+    run = Run(joining_late(light_clients=1))
+    result = run.execute()
+    (client,) = run.light
+    assert result.violations == [] and client.proven >= 3 and len(client.adopted) >= 3
+    client.adopted.append(replace(client.adopted[-1], block=b"\x00" * 32))
+    assert ["trusted another block" in violation.text for violation in client.verdict()] == [True]
+
+
+def test_a_node_whose_disk_is_not_synced_only_ever_dies_by_its_process() -> None:
+    plan = joining_late(joining={}, machines=(Machine(is_synced=False),) * 4)
+    power = tuple(
+        Fault(at_us, "power", at_us % 3, 300_000, 5) for at_us in range(SECOND // 2, 3 * SECOND // 2, 250_000)
+    )
+    result = Run(replace(plan, faults=power)).execute()
+    assert result.violations == [] and result.faults["power"] >= 2
+
+
+def test_machines_differ_in_some_seeds_of_the_swarm() -> None:
+    plans = [draw_plan(seed, "swarm", 4, 6) for seed in range(1, 9)]
+    assert len({len(set(plan.machines)) for plan in plans}) >= 2
+    assert any(not machine.is_synced for plan in plans for machine in plan.machines)
+
+
+def test_crashes_while_catching_up_strike_only_nodes_that_catch_up() -> None:
+    watch = (Fault(1_300_000, "crash_syncing", 0, SECOND, 3),)
+    run = Run(joining_late(faults=watch))
+    died: list[int] = []
+    run.world.on_life = lambda node, text: _note(died, node, text)
+    assert run.execute().violations == []
+    assert set(died) <= {3}
+
+
+def _note(died: list[int], node: SimulatedNode, text: str) -> None:
+    if text == "ends":
+        died.append(node.index)
