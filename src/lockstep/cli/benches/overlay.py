@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from lockstep.base.digest import digest
 from lockstep.cli.benches.sessions import say
+from lockstep.cli.benches.wan import CalmNetwork
 from lockstep.gossip.compact import CompactBlocks, Fetch
 from lockstep.gossip.plumtree import Deliver
 from lockstep.simulator.latency import load
@@ -41,7 +42,7 @@ class _Measure:
     from_us: int = 0
     delays_us: list[int] = field(default_factory=list)
     stale: int = 0
-    """Blocks that came after the next one."""
+    """Final blocks that came after the next one."""
     fetched: int = 0
     fetch_bytes: int = 0
     whole_bytes: int = 0
@@ -139,7 +140,37 @@ def _run(nodes: int, periods: int) -> dict[str, Any]:
         ),
         "validator_upload_x": round(sum(upload[:_VALIDATORS]) / _VALIDATORS / published, 2),
         "largest_upload_x": round(max(upload) / published, 2),
+        "fan_out": _fan_out(overlay),
     }  # fmt: skip
+
+
+def _fan_out(overlay: Overlay) -> dict[str, float]:
+    """Links of a node, and along how many of them it pushes a body on, at the end: mean and most, over nodes and trees.
+    In a tree of n nodes it is 1 - 1/n on average, not counting the link that a body comes along."""
+    pushes = [
+        len(node.tree.eager(tree)) - (index != tree)
+        for index, node in enumerate(overlay.nodes)
+        for tree in range(_VALIDATORS)
+    ]
+    links = [len(node.links) for node in overlay.nodes]
+    return {
+        "links": round(sum(links) / len(links), 2),
+        "mean": round(sum(pushes) / len(pushes), 2),
+        "most": max(pushes),
+    }
+
+
+def _stale_proposals(seconds: int = 30) -> dict[str, float]:
+    """Views of the four validators, in the same table, that brought no final block: proposals that were orphaned, or
+    came too late. Nodes that don't vote are spread final blocks only, so none of these reaches them."""
+    say(f"proposals of {_VALIDATORS} validators, {seconds} virtual seconds")
+    calm = CalmNetwork(load("cities"), _VALIDATORS, seed=1)
+    calm.world.run(3_000_000)
+    begin = calm.world.nodes[0].replica.final
+    calm.world.run(seconds * 1_000_000)
+    end = calm.world.nodes[0].replica.final
+    views = end.view - begin.view
+    return {"views": views, "stale_percent": round(100 * (views - (end.height - begin.height)) / views, 3)}
 
 
 def compact_blocks(periods: int = 80) -> dict[str, Any]:
@@ -148,5 +179,10 @@ def compact_blocks(periods: int = 80) -> dict[str, Any]:
     `…_upload_x`: bytes that a validator, or the busiest node, sends for each byte published; sending everything to
     everybody by itself a validator would send (nodes - 1) x its own quarter."""
     small, large = _run(100, periods), _run(1_000, periods // 4)
-    detail = {"nodes_100": small, "nodes_1000": large, "latencies": load("cities").origin}
+    detail = {
+        "nodes_100": small,
+        "nodes_1000": large,
+        "proposals": _stale_proposals(),
+        "latencies": load("cities").origin,
+    }
     return {"value": small["saved_percent"], "unit": "%", "detail": detail}

@@ -31,7 +31,7 @@ _REGIONS_OF_SEVEN: Final = (0, 2, 3, 4, 8, 9, 12)
 _PARTITION_US: Final = 20 * _SECOND
 
 
-class _Calm:
+class CalmNetwork:
     """A network without faults and under light load; it notes when each block became final where."""
 
     def __init__(self, table: Table, validators: int, seed: int) -> None:
@@ -91,7 +91,7 @@ def wan_finality(seconds: int = 60) -> dict[str, Any]:
     """Mean time from a proposal to finality, over the lower bound of three message delays to a quorum."""
     table = load("aws")
     validators = len(table.places)
-    calm = _Calm(table, validators, seed=1)
+    calm = CalmNetwork(table, validators, seed=1)
     say(f"{validators} validators, {seconds} virtual seconds")
     calm.world.run(3 * _SECOND)
     from_us = calm.world.now_us
@@ -132,7 +132,7 @@ def partition_recovery(rounds: int = 5) -> dict[str, Any]:
 
 
 def _one_partition(table: Table, seed: int, streams: bool) -> dict[str, Any]:
-    calm = _Calm(table, 7, seed)
+    calm = CalmNetwork(table, 7, seed)
     world = calm.world
     world.network.streams = streams
     world.run(10 * _SECOND + seed * 91_000)
