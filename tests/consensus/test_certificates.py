@@ -8,6 +8,7 @@ from lockstep.base.errors import InvariantBroken, Refused
 from lockstep.consensus import certificate_book
 from lockstep.consensus import interface as on
 from lockstep.consensus.certificate_book import CertificateBook, Gap, Parent
+from lockstep.consensus.interface import Proposed
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import Nullification, notarization
 from lockstep.wire.message import CERTIFICATES_PER_MESSAGE_MAX, Certificates
@@ -124,7 +125,7 @@ def test_the_parent_is_the_highest_notarized_block_with_only_nullified_views_abo
     else:
         assert found == Parent(parent, BENCH.header(parent).digest if parent else GENESIS.digest)
         proposal = BENCH.header(view, BENCH.header(parent) if parent else GENESIS)
-        assert book.ancestry(proposal) is None, "what one may build, the other may vote for"
+        assert book.ancestry(Proposed(proposal)) is None, "what one may build, the other may vote for"
 
 
 @given(nullified=st.sets(views), view=st.integers(2, 40), parent_view=st.integers(0, 39), known=st.booleans())
@@ -140,7 +141,7 @@ def test_ancestry_names_the_lowest_missing_view(nullified: set[int], view: int, 
     missing = [v for v in range(parent_view + 1, view) if v not in nullified]
     if not known and parent_view:
         missing.insert(0, parent_view)
-    assert book.ancestry(BENCH.header(view, parent)) == (Gap(missing[0], view - 1) if missing else None)
+    assert book.ancestry(Proposed(BENCH.header(view, parent))) == (Gap(missing[0], view - 1) if missing else None)
 
 
 def test_nothing_is_built_on_a_view_before_the_final_one() -> None:
@@ -148,7 +149,7 @@ def test_nothing_is_built_on_a_view_before_the_final_one() -> None:
     first, second = chain_of(BENCH, (1, 2))
     book.add(BENCH.finalization(second))
     with pytest.raises(Refused):
-        book.ancestry(Header(first.chain_id, 9, 3, 1, 0, 3, 0, 0, first.digest, bytes(32)))
+        book.ancestry(Proposed(Header(first.chain_id, 9, 3, 1, 0, 3, 0, 0, first.digest, bytes(32))))
 
 
 def test_no_more_than_64_views_are_asked_for_at_a_time() -> None:

@@ -15,6 +15,7 @@ from lockstep.wire.bundle import Bundle, seal_bundle
 from lockstep.wire.command import COMMAND
 from lockstep.wire.evidence import make_evidence
 from lockstep.wire.observation import seal_observation
+from lockstep.wire.roster import genesis_roster
 from lockstep.wire.validators import validator_set
 from lockstep.wire.vote import sign_notarize
 from tests.support.small_network import small_genesis, trader_key, validator_key
@@ -23,15 +24,16 @@ GENESIS = small_genesis()
 CHAIN = GENESIS.chain_id
 ROOT = genesis_header(CHAIN, GENESIS.time_ms)
 VALIDATORS = validator_set(GENESIS)
+ROSTER = genesis_roster(GENESIS)
 
 
 def tree() -> Tree:
     accounts = [account.public_key for account in GENESIS.accounts]
-    return Tree(ROOT, Directory(accounts, [0] * len(accounts), [0] * len(accounts)))
+    return Tree(ROOT, Directory(accounts, [0] * len(accounts), [0] * len(accounts)), ROSTER)
 
 
 def header(**changes: object) -> Header:
-    plain = Header(CHAIN, 1, 1, 0, ROOT.time_ms + 5, 1, 0, 0, ROOT.digest, bytes(32))
+    plain = Header(CHAIN, 1, 1, 0, ROOT.time_ms + 5, 1, 0, 0, ROOT.digest, bytes(32), VALIDATORS.hash, VALIDATORS.hash)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -52,13 +54,16 @@ def refusal_of_bundles(*bundles: Bundle, over: Tree | None = None, **changes: ob
         ({"height": 2}, Reason.WRONG_HEIGHT),
         ({"parent_view": 1, "view": 2}, Reason.WRONG_PARENT),
         ({"view": 0}, Reason.WRONG_PARENT),
+        ({"view": 1 << 40}, Reason.WRONG_PARENT),
+        ({"validators": bytes(32)}, Reason.WRONG_PARENT),
+        ({"next_validators": bytes(32)}, Reason.WRONG_PARENT),
         ({"time_ms": ROOT.time_ms - 1}, Reason.STALE_TIMESTAMP),
         ({"commands": GENESIS.parameters.block_commands_max + 1}, Reason.OVERSIZE),
     ],
 )
 def test_a_header_must_follow_its_parent(changes: dict[str, int], reason: Reason) -> None:
     with pytest.raises(Refused) as caught:
-        check_header(header(**changes), ROOT, GENESIS.parameters.block_commands_max)
+        check_header(header(**changes), ROOT, ROSTER, GENESIS.parameters.block_commands_max)
     assert caught.value.reason is reason
 
 
@@ -137,7 +142,7 @@ def observation(validator: int = 2, signer: int = 2, age_ms: int = 0, prices: tu
         ((observation(prices=(0,)),), "no price"),
         ((observation(age_ms=-1),), "after the block"),
         ((observation(signer=3),), "signature"),
-        ((observation(validator=9, signer=2),), "signature"),
+        ((observation(validator=9, signer=2),), "no stake"),
     ],
 )
 def test_observations_are_refused(raws: tuple[bytes, ...], words: str) -> None:

@@ -53,7 +53,7 @@ class Recorder:
         return SimpleNamespace(**{method: call(method) for method in methods})
 
     def parts(self) -> Parts:
-        names = ("transport", "server", "storage", "execution", "serving")
+        names = ("transport", "server", "storage", "execution", "serving", "sets")
         notes = {name: self.callback(name) for name in ("note", "halted", "committed")}
         return Parts(**{name: self.part(name) for name in names}, **notes)
 

@@ -57,20 +57,20 @@ def serving(tmp_path: Path) -> Iterator[tuple[LightServing, LightChain]]:
     log.close()
     history.close()
     readers = LogReader(Directory(tmp_path / "log")), HistoryReader(tmp_path / "history")
-    yield LightServing(*readers, index), chain
+    yield LightServing(*readers, index, {VALIDATORS.hash: VALIDATORS}.get), chain
     for reader in readers:
         reader.close()
     store.close()
 
 
 def headers(serving: LightServing, height: int) -> LightReply:
-    reply = serving.answer(ServeProof(1, AskLight(7, height), VALIDATORS, BLOCKS))
+    reply = serving.answer(ServeProof(1, AskLight(7, height), BLOCKS))
     assert isinstance(reply, LightReply) and reply.token == 7
     return reply
 
 
 def outcome(serving: LightServing, bundle: bytes) -> OutcomeReply:
-    reply = serving.answer(ServeProof(1, AskOutcome(8, bundle), VALIDATORS, BLOCKS))
+    reply = serving.answer(ServeProof(1, AskOutcome(8, bundle), BLOCKS))
     assert isinstance(reply, OutcomeReply) and reply.token == 8
     return reply
 

@@ -16,6 +16,7 @@ from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import History
 from lockstep.runtime.index import Index
 from lockstep.runtime.serving import Serving
+from lockstep.runtime.set_files import SetFiles
 from lockstep.runtime.store import Store
 from lockstep.venue.event import EVENT
 from lockstep.wire.block import Block, Header, Payload
@@ -62,7 +63,13 @@ class Archive:
         self.answers: list[Effect] = []
         self.failures: list[BaseException] = []
         self.serving = Serving(
-            folder / "log", folder / "history", index, self.store, self.answers.append, self.failures.append
+            folder / "log",
+            folder / "history",
+            index,
+            self.store,
+            SetFiles(folder / "sets", bytes(32)),
+            self.answers.append,
+            self.failures.append,
         )
 
     def ask(self, request: ServeChain | ServeFate) -> Effect:

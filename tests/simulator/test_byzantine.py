@@ -58,7 +58,7 @@ def proposal(view: int = 1, bundles: int = 2) -> Proposal:
     )
     signer = view % 4
     vote = sign_notarize(validator_key(signer), CHAIN_ID, signer, view, header.digest)
-    return Proposal(header.encode(), payload.encode(), vote.signature)
+    return Proposal(header.encode(), payload.encode(), vote.signature, view, 0)
 
 
 def proposed(message: object) -> Notarize:

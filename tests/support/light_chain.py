@@ -48,7 +48,8 @@ class LightChain:
             self.headers.append(
                 Header(CHAIN, parent.height + 1, parent.view + 1, parent.view, parent.time_ms + BLOCK_MS, 0,
                        self.bundles, 0, parent.digest,
-                       self.payload or digest(self.salt + bytes([len(self.headers) & 255])))
+                       self.payload or digest(self.salt + bytes([len(self.headers) & 255])),
+                       set_of(self.keys_at(parent.height + 1)).hash, set_of(self.keys_at(parent.height + 2)).hash)
             )  # fmt: skip
         return self
 
@@ -73,7 +74,12 @@ class LightChain:
         validators = set_of(self.keys_at(last))
         headers = tuple(header.encode() for header in self.headers[first : last + 1])
         proof = self.certify(last, **certificate)  # type: ignore[arg-type]
-        return LightReply(0, headers, proof, b"".join(validators.keys), validators.stakes)
+        following = set_of(self.keys_at(last + 1))
+        differs = following != validators
+        return LightReply(
+            0, headers, proof, b"".join(validators.keys), validators.stakes,
+            b"".join(following.keys) if differs else b"", following.stakes if differs else (),
+        )  # fmt: skip
 
     @property
     def root(self) -> TrustRoot:

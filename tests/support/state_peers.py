@@ -33,6 +33,7 @@ from lockstep.wire.vote import sign_finalize
 CHAIN = digest(b"state peers")
 KEYS = [PrivateKey(bytes([i + 1]) * 32) for i in range(4)]
 VALIDATORS = ValidatorSet(CHAIN, tuple(key.public for key in KEYS), (1,) * 4)
+SET = VALIDATORS.hash
 ROW = 16
 
 
@@ -45,7 +46,7 @@ def make_offer(height: int, tables: list[bytes]) -> CheckpointOffer:
         for i, data in enumerate(tables)
     )
     manifest = msgspec.json.encode(Manifest("lockstep-state-1", entries))
-    header = Header(CHAIN, height, height, height - 1, 1_700_000_000_000, 0, 0, 0, bytes(32), bytes(32))
+    header = Header(CHAIN, height, height, height - 1, 1_700_000_000_000, 0, 0, 0, bytes(32), bytes(32), SET, SET)
     votes = [
         sign_finalize(key, CHAIN, i, height, height, header.digest, digest(manifest), bytes(32))
         for i, key in enumerate(KEYS)

@@ -32,10 +32,10 @@ CERTIFICATE = (
 
 HEADER = st.builds(
     Header, DIGEST, U63, U63, U63, U63, st.integers(0, VALIDATORS_MAX - 1), st.integers(0, BLOCK_BUNDLES_MAX),
-    st.integers(0, BLOCK_COMMANDS_MAX), DIGEST, DIGEST,
+    st.integers(0, BLOCK_COMMANDS_MAX), DIGEST, DIGEST, DIGEST, DIGEST,
 )  # fmt: skip
 BLOBS = st.lists(BLOB, max_size=4).map(tuple)
-PAYLOAD = st.builds(Payload, st.lists(DIGEST, max_size=4).map(b"".join), BLOBS, BLOBS)
+PAYLOAD = st.builds(Payload, st.lists(DIGEST, max_size=4).map(b"".join), BLOBS, BLOBS, BLOB)
 RAW_HEADER = st.binary(min_size=HEADER_BYTES, max_size=HEADER_BYTES)
 TREE = st.integers(0, VALIDATORS_MAX - 1)
 CHAIN_BLOCK = st.builds(message.ChainBlock, BLOB, BLOB, BLOBS)
@@ -52,8 +52,9 @@ MESSAGE = st.one_of(
     CERTIFICATE,
     st.builds(message.Hello, U63, DIGEST, U63),
     st.builds(message.BundleBody, BLOB, st.none() | st.tuples(U63, U63, U63)),
-    st.builds(message.Proposal, RAW_HEADER, BLOB, SIGNATURE),
+    st.builds(message.Proposal, RAW_HEADER, BLOB, SIGNATURE, U63, U63),
     st.builds(message.FetchCertificates, U63, U63),
+    st.builds(message.SetChangeBody, BLOB),
     st.builds(message.Certificates, st.lists(CERTIFICATE, max_size=4).map(tuple)),
     st.builds(message.FetchBundles, st.lists(DIGEST, min_size=1, max_size=4).map(b"".join)),
     st.builds(message.Bundles, BLOBS),

@@ -20,6 +20,7 @@ from tests.support.small_network import small_genesis, trader_key, validator_key
 
 GENESIS = small_genesis()
 CHAIN = GENESIS.chain_id
+SET = validator_set(GENESIS).hash
 ROOT = genesis_header(CHAIN, GENESIS.time_ms)
 
 
@@ -30,7 +31,7 @@ def make_chain(length: int) -> list[tuple[Header, ChainBlock]]:
         bundle = seal_bundle(trader_key(0), CHAIN, 0, height - 1, 100, np.zeros(1, COMMAND))
         payload = Payload(bundle.digest, (), ()).encode()
         header = Header(
-            CHAIN, height, height, height - 1, ROOT.time_ms, height % 4, 1, 1, parent.digest, digest(payload)
+            CHAIN, height, height, height - 1, ROOT.time_ms, height % 4, 1, 1, parent.digest, digest(payload), SET, SET
         )
         blocks.append((header, ChainBlock(header.encode(), payload, (bundle.raw,))))
         parent = header
@@ -266,7 +267,7 @@ def other_chain(parent: Header, length: int) -> list[ChainBlock]:
         payload = Payload(b"", (), ()).encode()
         parent = replace(
             parent, height=parent.height + 1, time_ms=parent.time_ms + 1, bundles=0, commands=0, parent=parent.digest,
-            payload=digest(payload),
+            payload=digest(payload), validators=SET, next_validators=SET,
         )  # fmt: skip
         wires.append(ChainBlock(parent.encode(), payload, ()))
     return wires

@@ -16,6 +16,7 @@ from lockstep.wire.client import seal_price_report
 from lockstep.wire.codec import encode
 from lockstep.wire.command import COMMAND, Kind, Side
 from lockstep.wire.evidence import make_evidence
+from lockstep.wire.genesis import Validator
 from lockstep.wire.light import (
     AskLight,
     AskOutcome,
@@ -29,12 +30,14 @@ from lockstep.wire.light import (
 )
 from lockstep.wire.message import CheckpointOffer, FetchCheckpoint, FetchState, Proposal, StatePart, encode_message
 from lockstep.wire.observation import seal_observation
+from lockstep.wire.set_change import SetChange, approve, sign_change
 from lockstep.wire.validators import ValidatorSet
 from lockstep.wire.vote import sign_finalize, sign_notarize, sign_nullify
 
 PATH = Path(__file__).with_name("wire.json")
 CHAIN = digest(b"lockstep test chain")
 KEYS = [PrivateKey(bytes([i + 1]) * 32) for i in range(4)]
+SETS = digest(b"validators"), digest(b"next validators")
 
 
 def light_vectors(header: Header, final: Finalization, payload: bytes, bundle: Bundle) -> dict[str, bytes]:
@@ -70,8 +73,11 @@ def vectors() -> dict[str, str]:
         sign_finalize(key, CHAIN, i, 5, 4, block, digest(b"state"), digest(b"events")) for i, key in enumerate(KEYS)
     ]
     evidence = make_evidence(votes[2], twice)
-    payload = Payload(bundle.digest, (observation.raw,), (evidence.encode(),))
-    header = Header(CHAIN, 4, 5, 3, 1_700_000_000_456, 1, 1, 2, digest(b"parent"), digest(payload.encode()))
+    joining = Validator("five", KEYS[3].public, 7, b"certificate", "10.0.0.5:1", "10.0.0.5:2")
+    change = SetChange(CHAIN, 3, (joining,), ((0, 0), (2, 5)))
+    approved = approve(change, {i: sign_change(KEYS[i], change) for i in (0, 1, 3)}, 4)
+    payload = Payload(bundle.digest, (observation.raw,), (evidence.encode(),), approved.encode())
+    header = Header(CHAIN, 4, 5, 3, 1_700_000_000_456, 1, 1, 2, digest(b"parent"), digest(payload.encode()), *SETS)
     encodings = {
         "chain id": CHAIN,
         "public keys": b"".join(key.public for key in KEYS),
@@ -89,7 +95,8 @@ def vectors() -> dict[str, str]:
         "nullification of 0 1 2": encode(nullification(nullifies[:3], 4)),
         "finalization of 1 2 3": encode(finalization(finals[1:], 4)),
         "evidence": evidence.encode(),
-        "proposal": encode_message(Proposal(header.encode(), payload.encode(), votes[1].signature)),
+        "proposal": encode_message(Proposal(header.encode(), payload.encode(), votes[1].signature, 5, 3)),
+        "change of validators": approved.encode(),
         "fetch checkpoint": encode_message(FetchCheckpoint(512)),
         "checkpoint offer": encode_message(CheckpointOffer(header.encode(), finalization(finals[1:], 4), b"{}")),
         "fetch state": encode_message(FetchState(1, 512, 3, 8, (5).to_bytes(4, "little"), True)),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from lockstep.base.errors import Reason, Refused
-from lockstep.wire.block import decode_block, decode_header, decode_payload
+from lockstep.wire.block import HEADER_BYTES, decode_block, decode_header, decode_payload
 from lockstep.wire.bundle import Bundle, seal_bundle
 from lockstep.wire.client import decode_reply, decode_request, encode_client
 from lockstep.wire.codec import encode
@@ -42,7 +42,7 @@ def canonical(decoded: bytes, raw: bytes) -> None:
 
 
 def split_block(raw: bytes) -> None:
-    block = decode_block(raw[:160], raw[160:])
+    block = decode_block(raw[:HEADER_BYTES], raw[HEADER_BYTES:])
     canonical(block.header.encode() + block.payload.encode(), raw)
 
 

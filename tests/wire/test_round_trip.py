@@ -49,7 +49,7 @@ def test_client_replies(reply: ClientReply) -> None:
 @given(HEADERS)
 def test_headers(header: Header) -> None:
     raw = header.encode()
-    assert len(raw) == 160
+    assert len(raw) == 204
     assert decode_header(raw) == header
     assert decode_header(raw).digest == digest(raw)
 

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     BAD_CERTIFICATE = "bad-certificate"
     BAD_PROOF = "bad-proof"
     BAD_OBSERVATION = "bad-observation"
+    BAD_SET_CHANGE = "bad-set-change"
     RATE_LIMITED = "rate-limited"
 
 

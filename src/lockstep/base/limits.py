@@ -12,6 +12,7 @@ BUNDLE_COMMANDS_MAX: Final = 1024
 BLOCK_COMMANDS_MAX: Final = 65_536
 BLOCK_BUNDLES_MAX: Final = 4_096
 VALIDATORS_MAX: Final = 128
+SET_CHANGE_BYTES_MAX: Final = 64 * 1024
 INSTRUMENTS_MAX: Final = 256
 SPECULATIVE_DEPTH_MAX: Final = 8
 """Blocks that may be executed beyond the final height. A validator does not vote further ahead."""

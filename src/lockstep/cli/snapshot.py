@@ -12,7 +12,6 @@ from lockstep.base.errors import ConfigurationError
 from lockstep.cli import Exit
 from lockstep.cli.target import home_of
 from lockstep.wire.genesis import load_genesis
-from lockstep.wire.validators import validator_set
 
 app = typer.Typer(help="Export a node's state, check an exported one, or begin a home from it.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -38,8 +37,10 @@ def export_checkpoint(home: Path, directory: Path) -> tuple[int, str, dict[str, 
     from lockstep.ledger import snapshot
     from lockstep.ledger.manifest import parse_manifest
     from lockstep.runtime.import_state import write_offer
+    from lockstep.runtime.set_files import SetFiles
     from lockstep.runtime.store import Store
     from lockstep.venue.venue import Venue
+    from lockstep.wire.block import decode_header
     from lockstep.wire.certificate import Finalization, verify_certificate
     from lockstep.wire.message import CheckpointOffer
 
@@ -56,13 +57,15 @@ def export_checkpoint(home: Path, directory: Path) -> tuple[int, str, dict[str, 
         raise ConfigurationError(f"{home} has no checkpoint yet: its node writes one every {interval} blocks")
     meta, chunks = saved
     certificate = msgspec.msgpack.decode(meta.certificate, type=Finalization)
-    verify_certificate(certificate, validator_set(genesis))
+    deciding = SetFiles(home / "sets", genesis.chain_id).deciding(genesis, decode_header(meta.header))
+    verify_certificate(certificate, deciding)
     if (certificate.height, certificate.state_root) != (meta.height, meta.state_root):
         raise ConfigurationError(f"the checkpoint in {home} is not the state that its certificate is about")
     ledger = Venue(genesis, (meta.manifest, chunks)).ledger
     parsed = parse_manifest(meta.manifest)
     snapshot.export(directory, meta.manifest, (ledger.committed_bytes(i) for i in range(len(parsed.tables))))
-    write_offer(directory, CheckpointOffer(meta.header, certificate, meta.manifest))
+    shown = b"".join(deciding.keys), deciding.stakes
+    write_offer(directory, CheckpointOffer(meta.header, certificate, meta.manifest, *shown))
     return meta.height, meta.state_root.hex(), {entry.name: entry.rows for entry in parsed.tables}
 
 

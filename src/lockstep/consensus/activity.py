@@ -24,12 +24,13 @@ class Activity:
 
     def heard(self, signer: int, vote_view: int, view: int) -> None:
         """A vote for a recent view came from its signer while this node is in `view`."""
-        if vote_view + self._inactive_views >= view:
+        if vote_view + self._inactive_views >= view and signer < len(self._heard):
             self._heard[signer] = view
 
     def gone(self, validator: int) -> None:
         """No connection to it is left: it is silent until it is heard again."""
-        self._heard[validator] = _GONE
+        if validator < len(self._heard):
+            self._heard[validator] = _GONE
 
     def is_active(self, validator: int, view: int) -> bool:
         """Whether it was heard in the last `inactive_views` views (or could not have been, at the beginning)."""
@@ -39,5 +40,5 @@ class Activity:
         """Whether the leader is silent while a quorum is not: then the fault is not ours."""
         if self.is_active(leader, view):
             return False
-        alive = [validator for validator in range(len(self._validators)) if self.is_active(validator, view)]
+        alive = [validator for validator in self._validators.seats if self.is_active(validator, view)]
         return self._validators.is_quorum(self._validators.stake_of(alive))

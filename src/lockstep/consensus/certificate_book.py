@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from lockstep.base.errors import InvariantBroken, Reason, Refused
 from lockstep.consensus.config import CERTIFICATES_HELD_MAX
+from lockstep.consensus.interface import Proposed
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification
 from lockstep.wire.message import CERTIFICATES_PER_MESSAGE_MAX
+from lockstep.wire.validators import epoch_of
 from lockstep.wire.vote import Finalize, Vote
 
 
@@ -41,10 +43,15 @@ def gap(from_view: int, to_view: int) -> Gap:
 class CertificateBook:
     """Certificates above the final view, and the newest finalization."""
 
-    def __init__(self, floor: Header) -> None:
-        self.final = Parent(floor.view, floor.digest)
+    def __init__(self, floor: Header, first_view: int = 0) -> None:
+        """`first_view`: the view that the epoch begins after. The floor of an epoch's first block is the last block of
+        the epoch before, as if it were final in that view."""
+        self.final = Parent(max(floor.view, first_view), floor.digest)
         self.final_height = floor.height
         self.finalization: Finalization | None = None
+        self.handover: Finalization | None = None
+        """Of the last block of the epoch before, by the set of that epoch: for whoever has not left it yet."""
+        self._first_view = first_view
         self.notarizations: dict[int, Notarization] = {}
         self.nullifications: dict[int, Nullification] = {}
         self._nullified = 0
@@ -52,10 +59,17 @@ class CertificateBook:
 
     def restore(self, certificates: Sequence[Certificate]) -> None:
         """Take what the log holds, in any order; what lies below the newest final block is ignored."""
-        newest = max((c for c in certificates if isinstance(c, Finalization)), key=lambda c: c.view, default=None)
+        finals = [c for c in certificates if isinstance(c, Finalization)]
+        earlier = [c for c in finals if epoch_of(c.view) + 1 == epoch_of(self._first_view)]
+        self.handover = max(earlier, key=lambda c: c.view, default=None)
+        newest = max(finals, key=lambda c: c.view, default=None)
         for certificate in (*([newest] if newest is not None else []), *certificates):
             if not self.holds(certificate):
                 self.add(certificate)
+
+    def queues(self) -> dict[str, int]:
+        """How much is held above the final view."""
+        return {"notarizations": len(self.notarizations), "nullifications": len(self.nullifications)}
 
     # -- asking ---------------------------------------------------------------------------------------
 
@@ -87,7 +101,7 @@ class CertificateBook:
     @property
     def _uncertified_final(self) -> int | None:
         """The final view, when its own finalization is not held (only right after a restart)."""
-        return self.final.view if self.finalization is None and self.final.view > 0 else None
+        return self.final.view if self.finalization is None and self.final.view > self._first_view else None
 
     def top(self) -> int:
         """The highest view with a certificate."""
@@ -96,8 +110,9 @@ class CertificateBook:
     def newest(self) -> list[Certificate]:
         """The newest certificate of each kind."""
         newest: list[Certificate] = []
-        if self.finalization is not None:
-            newest.append(self.finalization)
+        final = self.finalization or self.handover
+        if final is not None:
+            newest.append(final)
         if self.notarizations:
             newest.append(self.notarizations[max(self.notarizations)])
         if self.nullifications:
@@ -113,6 +128,8 @@ class CertificateBook:
     def between(self, from_view: int, to_view: int) -> tuple[Certificate, ...]:
         """What is held of these views, oldest first, at most 64. The newest finalization comes first when it makes
         the older part of the question void."""
+        if from_view <= self._first_view and self.handover is not None:
+            return (self.handover,)  # no other certificate of ours can be verified in the epoch before
         found: list[Certificate] = []
         if self.finalization is not None and from_view <= self.final.view:
             found.append(self.finalization)
@@ -125,6 +142,13 @@ class CertificateBook:
                 break
         return tuple(found[:CERTIFICATES_PER_MESSAGE_MAX])
 
+    def views_of(self, header: Header) -> list[int]:
+        """The views that this block may be notarized in: its own, and, for the last of an epoch, later ones."""
+        if not header.closes_epoch:
+            return [header.view]
+        again = [v for v, c in self.notarizations.items() if c.block == header.digest and v != header.view]
+        return [header.view, *again]
+
     # -- ancestry -------------------------------------------------------------------------------------
 
     def parent_for(self, view: int) -> Parent | Gap:
@@ -136,22 +160,24 @@ class CertificateBook:
             return gap(missing, view - 1)
         return self.final if below == self.final.view else Parent(below, self.notarizations[below].block)
 
-    def ancestry(self, header: Header) -> Gap | None:
-        """What is missing to know that this block's parent is notarized and that every view in between is
-        nullified; None when nothing is. Raises `Refused` when no certificate can make it so."""
-        if header.parent_view < self.final.view or header.height <= self.final_height:
+    def ancestry(self, proposed: Proposed) -> Gap | None:
+        """What is missing to know that what this block stands on (its parent; itself, when it is proposed again) is
+        notarized and that every view in between is nullified; None when nothing is. Raises `Refused` when no
+        certificate can make it so."""
+        header, view, parent_view = proposed.header, proposed.view, proposed.parent_view
+        if parent_view < self.final.view or header.height <= self.final_height:
             raise Refused(Reason.WRONG_PARENT, f"view {self.final.view} is final: nothing is built before it")
-        if header.parent_view == self.final.view:
-            parent: bytes | None = self.final.block
+        if parent_view == self.final.view:
+            base: bytes | None = self.final.block
         else:
-            notarization = self.notarizations.get(header.parent_view)
-            parent = notarization.block if notarization is not None else None
-        if parent is not None and parent != header.parent:
-            raise Refused(Reason.WRONG_PARENT, f"the block notarized in view {header.parent_view} is another one")
-        if parent is None:
-            return gap(header.parent_view, header.view - 1)
-        missing = self._first_not_nullified(header.parent_view + 1, header.view)
-        return None if missing is None else gap(missing, header.view - 1)
+            notarization = self.notarizations.get(parent_view)
+            base = notarization.block if notarization is not None else None
+        if base is None:
+            return gap(parent_view, view - 1)
+        if base != (header.parent if proposed.again is None else header.digest):
+            raise Refused(Reason.WRONG_PARENT, f"the block notarized in view {parent_view} is another one")
+        missing = self._first_not_nullified(parent_view + 1, view)
+        return None if missing is None else gap(missing, view - 1)
 
     def _first_not_nullified(self, from_view: int, before_view: int) -> int | None:
         """The lowest view in `from_view … before_view - 1` that is not known to be nullified."""

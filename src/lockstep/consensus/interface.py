@@ -44,6 +44,30 @@ class CertificatesRequested(Struct, frozen=True, gc=False):
     to_view: int
 
 
+class Again(Struct, frozen=True, gc=False):
+    """The last block of an epoch, proposed again in a later view than its own: it was notarized in `parent_view`."""
+
+    view: int
+    parent_view: int
+
+
+class Proposed(Struct, frozen=True, gc=False):
+    """A block, and the view that it is proposed in."""
+
+    header: Header
+    again: Again | None = None
+
+    @property
+    def view(self) -> int:
+        """The view that it is to be notarized in."""
+        return self.header.view if self.again is None else self.again.view
+
+    @property
+    def parent_view(self) -> int:
+        """The view in which what it stands on was notarized: its parent, or, when it is proposed again, itself."""
+        return self.header.parent_view if self.again is None else self.again.parent_view
+
+
 class ProposalArrived(Struct, frozen=True, gc=False):
     """A leader's header with its notarize signature. The payload is already checked against the header's
     payload digest; nothing else is."""
@@ -51,10 +75,12 @@ class ProposalArrived(Struct, frozen=True, gc=False):
     sender: int
     header: Header
     signature: bytes
+    again: Again | None = None
 
 
 class BlockBuilt(Struct, frozen=True, gc=False):
-    """The answer to `Build`: the block that this node proposes in `header.view`."""
+    """The answer to `Build`: the block that this node proposes in the view; the parent itself, when that is the last of
+    its epoch and so nothing may be built on it."""
 
     header: Header
 
@@ -116,6 +142,7 @@ class Propose(Struct, frozen=True, gc=False):
 
     header: Header
     signature: bytes
+    again: Again | None = None
 
 
 class Persist(Struct, frozen=True, gc=False):

@@ -1,8 +1,8 @@
 """Leaders' headers for this view and the next few, at most one a view."""
 
 from lockstep.consensus.config import PROPOSALS_AHEAD_MAX
-from lockstep.wire.block import Header
-from lockstep.wire.validators import ValidatorSet
+from lockstep.consensus.interface import Proposed
+from lockstep.wire.validators import ValidatorSet, epoch_of
 
 
 class Proposals:
@@ -10,35 +10,42 @@ class Proposals:
 
     def __init__(self, validators: ValidatorSet) -> None:
         self._validators = validators
-        self._headers: dict[int, Header] = {}
+        self._proposed: dict[int, Proposed] = {}
 
-    def of(self, view: int) -> Header | None:
+    def of(self, view: int) -> Proposed | None:
         """The proposal of a view."""
-        return self._headers.get(view)
+        return self._proposed.get(view)
 
-    def has(self, header: Header) -> bool:
+    def has(self, proposed: Proposed) -> bool:
         """Whether this very proposal is here."""
-        held = self._headers.get(header.view)
-        return held is not None and held.digest == header.digest
+        held = self._proposed.get(proposed.view)
+        return held is not None and held.header.digest == proposed.header.digest
 
-    def is_timely(self, header: Header, view: int) -> bool:
+    def is_timely(self, proposed: Proposed, view: int) -> bool:
         """Whether a proposal can still be, or is about to be, of use in `view`."""
-        return view <= header.view <= view + PROPOSALS_AHEAD_MAX
+        return view <= proposed.view <= view + PROPOSALS_AHEAD_MAX
 
-    def fault(self, header: Header) -> str:
+    def fault(self, proposed: Proposed) -> str:
         """What no leader's proposal has, whatever the chain looks like; empty when there is nothing."""
+        header, again = proposed.header, proposed.again
         if header.chain_id != self._validators.chain_id:
             return "a proposal for another chain"
+        if epoch_of(header.view) != epoch_of(proposed.view):
+            return f"a proposal of view {proposed.view} with a block of view {header.view}, of another epoch"
         if header.proposer != self._validators.leader(header.view):
             return f"a proposal by validator {header.proposer}, who does not lead view {header.view}"
-        if header.parent_view >= header.view:
-            return f"a proposal of view {header.view} on a parent of view {header.parent_view}"
+        if proposed.parent_view >= proposed.view:
+            return f"a proposal of view {proposed.view} on a parent of view {proposed.parent_view}"
+        if again is not None and not header.closes_epoch:
+            return f"block {header.height} of view {header.view} is proposed again, but does not end its epoch"
+        if again is not None and again.parent_view < header.view:
+            return f"a block of view {header.view} is proposed again, as if notarized in view {again.parent_view}"
         return ""
 
-    def add(self, header: Header) -> None:
+    def add(self, proposed: Proposed) -> None:
         """Keep it. There is never a second one: its notarize vote is then evidence, and it is not added."""
-        self._headers[header.view] = header
+        self._proposed[proposed.view] = proposed
 
     def prune(self, view: int) -> None:
         """Views before this one are over."""
-        self._headers = {v: header for v, header in self._headers.items() if v >= view}
+        self._proposed = {v: proposed for v, proposed in self._proposed.items() if v >= view}

@@ -1,12 +1,14 @@
 """What this node does about the block of the view that it is in: build one, or have the leader's checked, as soon as
 the certificates that allow it are here."""
 
-from lockstep.base.errors import Refused
+from lockstep.base.errors import InvariantBroken, Refused
+from lockstep.base.marks import reached
 from lockstep.consensus import interface as on
 from lockstep.consensus.certificate_book import CertificateBook, Gap
 from lockstep.consensus.own_votes import OwnVotes
 from lockstep.consensus.proposals import Proposals
 from lockstep.consensus.view_clock import ViewClock
+from lockstep.wire.block import Header
 
 
 class Pursuit:
@@ -42,12 +44,27 @@ class Pursuit:
         try:
             wanted = self._book.ancestry(proposal)
         except Refused:
-            self.checking = proposal.digest
+            self.checking = proposal.header.digest
             raise
         if wanted is None:
-            self.checking = proposal.digest
-            out.append(on.Check(proposal))
+            self.checking = proposal.header.digest
+            out.append(on.Check(proposal.header))
         return wanted
+
+    def built(self, header: Header, view: int) -> on.Proposed | None:
+        """What to propose, now that a block is built; None when it is of no use any more. Raises `InvariantBroken` when
+        it is not what was asked for."""
+        build = self.build
+        if build is None or not self._own.may_notarize(view):
+            return None
+        if header.digest == build.parent:
+            reached("simplex: the last block of an epoch is proposed again")
+            return on.Proposed(header, on.Again(view, build.parent_view))
+        if header.view != view:
+            return None
+        if (header.parent, header.parent_view, header.proposer) != (build.parent, build.parent_view, self._index):
+            raise InvariantBroken(f"the block built for view {view} is not the one that was asked for")
+        return on.Proposed(header)
 
     def _ask_to_build(self, view: int, now_us: int, out: list[on.Effect]) -> Gap | None:
         parent = self._book.parent_for(view)

@@ -25,12 +25,12 @@ class Executed:
 
 
 class Roots:
-    """Own roots above the final view by view, and the newest finalizations to compare late results with."""
+    """Own roots of blocks above the final view, and the newest finalizations to compare late results with."""
 
     def __init__(self, validators: ValidatorSet, final_view: int) -> None:
         self._validators = validators
         self._final_view = final_view
-        self._executed: dict[int, Executed] = {}
+        self._executed: dict[bytes, Executed] = {}
         self._finals: dict[bytes, Finalization] = {}
         self._reported: dict[tuple[bytes, tuple[bytes, bytes]], bool] = {}
         """Differences that were reported, and whether as fatal."""
@@ -41,22 +41,22 @@ class Roots:
             self.add_final(final)
         self._final_view = final_view
 
-    def executed(self, view: int) -> Executed | None:
-        """The own result for the block of this view."""
-        return self._executed.get(view)
+    def executed(self, block: bytes) -> Executed | None:
+        """The own result for this block."""
+        return self._executed.get(block)
 
     def add(self, header: Header, roots: tuple[bytes, bytes]) -> Diverged | None:
         """A block was executed here. Raises `InvariantBroken` when it was before, with another result."""
-        held = self._executed.get(header.view)
-        if held is not None and held.header == header and held.roots != roots:
+        held = self._executed.get(header.digest)
+        if held is not None and held.roots != roots:
             raise InvariantBroken(
                 f"executing block {header.digest.hex()} twice gave state roots {held.roots[0].hex()} and "
                 f"{roots[0].hex()}: the engine below is not deterministic, or the state was not what it should be"
             )
         if header.view > self._final_view:
-            self._executed[header.view] = Executed(header, roots)
+            self._executed[header.digest] = Executed(header, roots)
         if len(self._executed) > ROOTS_HELD_MAX:
-            del self._executed[min(self._executed)]
+            del self._executed[next(iter(self._executed))]
         final = self._finals.get(header.digest)
         return self._compare_final(final, Executed(header, roots)) if final is not None else None
 
@@ -65,8 +65,8 @@ class Roots:
         self._finals[final.block] = final
         if len(self._finals) > ROOTS_HELD_MAX:
             del self._finals[next(iter(self._finals))]
-        own = self._executed.get(final.view)
-        return self._compare_final(final, own) if own is not None and own.header.digest == final.block else None
+        own = self._executed.get(final.block)
+        return self._compare_final(final, own) if own is not None else None
 
     def _compare_final(self, final: Finalization, own: Executed) -> Diverged | None:
         other = (final.state_root, final.event_root)
@@ -75,9 +75,13 @@ class Roots:
         signers = tuple(signer_list(final.signers, len(self._validators)))
         return self._report(own, other, signers, fatal=True)
 
-    def compare_votes(self, view: int, tally: Tally) -> list[Diverged]:
+    def compare_votes(self, tally: Tally) -> list[Diverged]:
         """What is new about finalize votes that differ from the own result for the same block."""
-        own = self._executed.get(view)
+        blocks = dict.fromkeys(group[0].block for group in tally.finalize_groups())
+        return [report for block in blocks for report in self._compare_votes(block, tally)]
+
+    def _compare_votes(self, block: bytes, tally: Tally) -> list[Diverged]:
+        own = self._executed.get(block)
         if own is None:
             return []
         others = {
@@ -102,6 +106,6 @@ class Roots:
     def prune(self, final_view: int) -> None:
         """Own results up to the final view have been compared."""
         self._final_view = final_view
-        self._executed = {view: own for view, own in self._executed.items() if view > final_view}
+        self._executed = {block: own for block, own in self._executed.items() if own.header.view > final_view}
         keep = [own.header.digest for own in self._executed.values()]
         self._reported = {key: fatal for key, fatal in self._reported.items() if key[0] in keep}

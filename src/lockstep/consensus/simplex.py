@@ -4,8 +4,8 @@ After Chan and Pass, "Simplex Consensus" (eprint 2023/463), in the dialect of th
 hold stake; a quorum is more than 2/3 of it. Delta is the believed bound on message delay.
 
 Upon entering view v:
-  - the leader is validator v mod n; t_l = 2 Delta (its proposal should be here), t_a = 3 Delta (the view should be
-    over);
+  - the leader is the (v mod n)-th of the n with stake; t_l = 2 Delta (its proposal should be here), t_a = 3 Delta (the
+    view should be over);
   - if the leader is silent (no vote of it in the last r = 2n views, or since its last connection to us was lost)
     while a quorum is not, nullify v at once;
   - the leader broadcasts the certificate that let it enter, and builds on the highest notarized block (else the final
@@ -28,6 +28,10 @@ Upon a certificate for a view w ahead of v: enter w+1. No view in between is mis
 Upon t_r (4 Delta in one view, then each further 4 Delta): say own undecided votes again, and the newest certificate of
   each kind; ask a peer for what it holds. Upon 4 Delta after a finalize vote without anything becoming final: say own
   finalize votes again, with the notarizations that they rest on. Upon hearing a peer after a silence: all that, to it.
+Upon the parent to build on being the last block of its epoch (its header names another set for its child): propose that
+  very block again, in this view. Upon such a proposal: what must be notarized is the block itself, in an earlier view.
+  So nothing is built on an epoch's last block, and every view tries to make it final. The next epoch has another
+  engine, whose views begin at its epoch x 2^40, with that block as the final one (`first_view`).
 Upon a vote for a view long decided, or a report of progress, by a peer that is behind: send it certificates.
 Upon a restart: take back own durable votes and certificates; go on in the highest view that one of them proves; say
   everything again that could still matter. A vote that was cast is never contradicted.
@@ -46,7 +50,7 @@ finalize in one view (`own_votes`), across restarts too, if it is given every vo
 
 from collections.abc import Sequence
 
-from lockstep.base.errors import InvariantBroken, Refused
+from lockstep.base.errors import Refused
 from lockstep.base.keys import PrivateKey
 from lockstep.base.marks import reached
 from lockstep.consensus import interface as on
@@ -65,7 +69,7 @@ from lockstep.consensus.vote_book import VoteBook, is_in_window
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import Certificate, Finalization, Notarization, verify_certificate
 from lockstep.wire.evidence import Evidence
-from lockstep.wire.validators import ValidatorSet
+from lockstep.wire.validators import ValidatorSet, epoch_of
 from lockstep.wire.vote import Finalize, Notarize, Nullify, Vote
 
 
@@ -74,24 +78,27 @@ class Simplex:
 
     def __init__(
         self, validators: ValidatorSet, index: int | None, key: PrivateKey | None, config: SimplexConfig,
-        floor: Header, votes: Sequence[Vote], certificates: Sequence[Certificate],
+        floor: Header, votes: Sequence[Vote], certificates: Sequence[Certificate], first_view: int = 0,
     ) -> None:  # fmt: skip
         """`floor` is the newest final block that the caller holds; `votes` are this validator's own durable votes and
-        `certificates` those of its log, both at least since `floor` (older ones are ignored). They are trusted."""
+        `certificates` those of its log, both at least since `floor` (older ones are ignored). They are trusted.
+        `first_view` is the one that the epoch begins after. A validator without stake takes part like an observer."""
         self._validators = validators
         self._index = index
-        self._floor_view = floor.view
-        self._book = CertificateBook(floor)
-        self._own = OwnVotes(validators, index, key, max(floor.view, config.mute_through_view))
+        self._book = CertificateBook(floor, first_view)
+        self._floor_view = self._book.final.view
+        voter = (index, key) if validators.votes(index) else (None, None)
+        self._own = OwnVotes(validators, *voter, max(self._floor_view, config.mute_through_view))
         self._votes = VoteBook(validators)
-        self._roots = Roots(validators, floor.view)
+        self._roots = Roots(validators, self._floor_view)
         self._book.restore(certificates)
         self._roots.restore(certificates, self._book.final.view)
         self._own.restore(votes, self._book.final.view)
         self.view = max(self._book.top() + 1, self._own.reached())
         """The view that the engine is in."""
-        self._clock = ViewClock(config.delta_us, len(validators))
-        self._activity = Activity(validators, index, self.view, config.inactive_views or 2 * len(validators))
+        seats = len(validators.seats)
+        self._clock = ViewClock(config.delta_us, seats)
+        self._activity = Activity(validators, index, self.view, config.inactive_views or 2 * seats)
         self._assistance = Assistance(len(validators), index, self._book, self._clock)
         self._proposals = Proposals(validators)
         self._reminders = Reminders(self._own, self._book, self._clock, self._assistance)
@@ -118,12 +125,7 @@ class Simplex:
 
     def queues(self) -> dict[str, int]:
         """How much is held above the final view."""
-        book = self._book
-        return {
-            "votes": len(self._votes),
-            "notarizations": len(book.notarizations),
-            "nullifications": len(book.nullifications),
-        }
+        return {"votes": len(self._votes), **self._book.queues()}
 
     # -- the interface --------------------------------------------------------------------------------
 
@@ -253,32 +255,31 @@ class Simplex:
             self._give_up()
 
     def _on_built(self, header: Header) -> None:
-        build = self._pursuit.build
-        if build is None or header.view != self.view or not self._own.may_notarize(self.view):
+        proposed = self._pursuit.built(header, self.view)
+        if proposed is None:
             return
-        if (header.parent, header.parent_view, header.proposer) != (build.parent, build.parent_view, self._index):
-            raise InvariantBroken(f"the block built for view {header.view} is not the one that was asked for")
         vote = self._own.notarize(self.view, header.digest)
-        self._proposals.add(header)
+        self._proposals.add(proposed)
         self._clock.proposal_came()
         resume = on.Resume(on.VoteArrived(vote.signer, vote))
-        self._out.append(on.Persist(vote, (on.Propose(header, vote.signature), resume)))
+        self._out.append(on.Persist(vote, (on.Propose(header, vote.signature, proposed.again), resume)))
 
     def _on_proposal(self, event: on.ProposalArrived) -> None:
-        header, leader = event.header, self._validators.leader(event.header.view)
-        if leader == self._index or not self._proposals.is_timely(header, self.view) or self._proposals.has(header):
+        header, proposed = event.header, on.Proposed(event.header, event.again)
+        leader = self._validators.leader(proposed.view)
+        if leader == self._index or not self._proposals.is_timely(proposed, self.view) or self._proposals.has(proposed):
             return
-        fault = self._proposals.fault(header)
+        fault = self._proposals.fault(proposed)
         if fault:
             self._out.append(on.Misbehaved(event.sender, fault))
             return
-        vote = Notarize(header.view, header.digest, leader, event.signature)
-        known = self._votes.tally(header.view).vote_of(Kind.NOTARIZE, leader)
+        vote = Notarize(proposed.view, header.digest, leader, event.signature)
+        known = self._votes.tally(proposed.view).vote_of(Kind.NOTARIZE, leader)
         counted = self._take(event.sender, vote)
         if not counted and (known is None or known.message(b"") != vote.message(b"")):
             return
-        self._proposals.add(header)
-        if header.view == self.view:
+        self._proposals.add(proposed)
+        if proposed.view == self.view:
             self._clock.proposal_came()
         if counted:
             self._count(vote)
@@ -295,8 +296,11 @@ class Simplex:
     # -- votes ----------------------------------------------------------------------------------------
 
     def _on_vote(self, sender: int, vote: Vote) -> None:
-        if vote.signer >= len(self._validators):
-            self._out.append(on.Misbehaved(sender, f"a vote of validator {vote.signer}, which does not exist"))
+        ahead = epoch_of(vote.view) - epoch_of(self.view)
+        if ahead > 0:
+            return  # by a set that is not known here yet
+        if ahead == 0 and not self._validators.votes(vote.signer):
+            self._out.append(on.Misbehaved(sender, f"a vote of validator {vote.signer}, which has no vote"))
         elif vote.signer != self._index or sender == self._index:
             if sender == self._index:
                 self._own.durable(vote)
@@ -327,7 +331,7 @@ class Simplex:
     def _count(self, vote: Vote) -> None:
         tally = self._votes.tally(vote.view)
         if isinstance(vote, Finalize):
-            self._out += self._roots.compare_votes(vote.view, tally)
+            self._out += self._roots.compare_votes(tally)
         elif isinstance(vote, Nullify) and vote.view == self.view and self._is_lost():
             self._give_up()
         certificate = tally.certificate(vote, self._validators)
@@ -337,7 +341,7 @@ class Simplex:
     # -- certificates ---------------------------------------------------------------------------------
 
     def _on_certificate(self, sender: int, certificate: Certificate) -> None:
-        if self._book.holds(certificate):
+        if self._book.holds(certificate) or epoch_of(certificate.view) > epoch_of(self.view):
             return
         known = self._votes.tally(certificate.view).signatures(certificate)
         try:
@@ -377,15 +381,18 @@ class Simplex:
     def _on_executed(self, event: on.BlockExecuted) -> None:
         header, roots = event.header, (event.state_root, event.event_root)
         late = self._roots.add(header, roots)
-        self._try_finalize(header.view)
+        for view in self._book.views_of(header):
+            self._try_finalize(view)
         if late is not None:
             self._out.append(late)
-        self._out += self._roots.compare_votes(header.view, self._votes.tally(header.view))
+        for view in self._book.views_of(header):
+            self._out += self._roots.compare_votes(self._votes.tally(view))
 
     def _try_finalize(self, view: int) -> None:
         """Cast the finalize vote when the block is notarized and executed, and nothing stands against it."""
-        notarization, executed = self._book.notarizations.get(view), self._roots.executed(view)
-        if notarization is None or executed is None or executed.header.digest != notarization.block:
+        notarization = self._book.notarizations.get(view)
+        executed = None if notarization is None else self._roots.executed(notarization.block)
+        if notarization is None or executed is None:
             return
         self._own.check_same(view, notarization.block, executed.roots)
         if self._book.nullified(view) or not self._own.may_finalize(view):

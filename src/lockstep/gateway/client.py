@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from lockstep.base.digest import digest as digest_of
 from lockstep.base.errors import LockstepError, Refused
 from lockstep.base.limits import FRAME_BYTES_MAX
 from lockstep.runtime.address import parse_address
@@ -20,6 +21,7 @@ from lockstep.wire.client import (
     AskAccount,
     AskFate,
     AskStatus,
+    AskValidators,
     ClientReply,
     ClientRequest,
     Fate,
@@ -27,7 +29,9 @@ from lockstep.wire.client import (
     StatusReply,
     Submit,
     SubmitReply,
+    SubmitSetChange,
     Subscribe,
+    ValidatorsReply,
     decode_reply,
     encode_client,
 )
@@ -47,7 +51,7 @@ from lockstep.wire.stream import After, AskEvents, Behind, Clock, EventBatch
 
 _LIMITS: Final = Limits(FRAME_BYTES_MAX, 64 * 1024 * 1024, bytes_per_second=1e12, frames_per_second=1e9)
 Handler = Callable[[ClientReply], None]
-_Answer = SubmitReply | Fate | AccountReply | StatusReply | LightAnswer | EventBatch | Behind
+_Answer = SubmitReply | Fate | AccountReply | StatusReply | ValidatorsReply | LightAnswer | EventBatch | Behind
 
 
 class ConnectionGone(LockstepError):
@@ -109,6 +113,18 @@ class Client(Connection):
         """How the node is. Raises `ConnectionGone`."""
         reply = await self._ask(AskStatus(), (StatusReply, 0))
         assert isinstance(reply, StatusReply)
+        return reply
+
+    async def submit_change(self, raw: bytes) -> SubmitReply:
+        """Hand in an approved change of validators; the answer says whether it was taken. Raises `ConnectionGone`."""
+        reply = await self._ask(SubmitSetChange(raw), (SubmitReply, digest_of(raw)))
+        assert isinstance(reply, SubmitReply)
+        return reply
+
+    async def validators(self) -> ValidatorsReply:
+        """Who decides, as this node says. Raises `ConnectionGone`."""
+        reply = await self._ask(AskValidators(), (ValidatorsReply, 0))
+        assert isinstance(reply, ValidatorsReply)
         return reply
 
     async def light(self, height: int) -> LightReply:
@@ -233,8 +249,8 @@ class Client(Connection):
                 key = type(message), message.digest
             case AccountReply():
                 key = AccountReply, message.account
-            case StatusReply():
-                key = StatusReply, 0
+            case StatusReply() | ValidatorsReply():
+                key = type(message), 0
             case LightReply() | StateReply() | OutcomeReply() | GenesisReply() | EventBatch() | Behind():
                 key = type(message), message.token
             case _:

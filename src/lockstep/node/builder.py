@@ -2,7 +2,7 @@
 
 A leader with something to order proposes at once. With nothing to order it waits a while (`idle_block_ms`) for a
 bundle, then proposes an empty block, so that prices and time go on. Beyond the speculative depth it builds empty
-blocks only.
+blocks only. On the last block of an epoch it builds nothing: that block is proposed again.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,8 @@ from lockstep.wire.block import EVIDENCE_PER_BLOCK_MAX, Block, Header, Payload
 from lockstep.wire.bundle import Bundle
 from lockstep.wire.evidence import Evidence
 from lockstep.wire.observation import Observation
+from lockstep.wire.roster import Roster
+from lockstep.wire.validators import epoch_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,18 @@ class Builder:
         ctx: Context,
         observations: Callable[[], list[Observation]],
         evidence: Callable[[], list[Evidence]],
+        change: Callable[[Roster], bytes],
         want_parent: Callable[[bytes], None],
         built: Callable[[StoredBlock, dict[int, int]], None],
+        again: Callable[[Header], None],
     ) -> None:
         self._ctx = ctx
         self._observations = observations
         self._evidence = evidence
         self._want_parent = want_parent
+        self._change = change
         self._built = built
+        self._again = again
         self._pending: _Pending | None = None
 
     def begin(self, build: Build) -> None:
@@ -71,41 +77,52 @@ class Builder:
             return
         parent = ctx.tree.header(build.parent)
         assert parent is not None
+        roster = ctx.tree.roster_after(build.parent)
+        if roster.epoch != epoch_of(build.view):
+            self._pending = None
+            self._again(parent)
+            return
         depth = parent.height + 1 - ctx.tree.root.height
         if depth > EMPTY_DEPTH_MAX:
             return
         bundles = self._select(build.parent, parent.height + 1) if depth <= SPECULATIVE_DEPTH_MAX else []
-        if not bundles and ctx.now_us < pending.idle_until_us:
+        change = self._change(roster)
+        if not bundles and not change and ctx.now_us < pending.idle_until_us:
             return
         self._pending = None
-        self._finish(build, parent, bundles)
+        self._finish(build, parent, roster, bundles, change)
 
     def _select(self, parent: bytes, height: int) -> list[Bundle]:
         ctx = self._ctx
         most = min(ctx.genesis.parameters.block_commands_max, BLOCK_COMMANDS_MAX)
         return ctx.pool.select(lambda account: ctx.tree.next_sequence(parent, account), height, most)
 
-    def _finish(self, build: Build, parent: Header, bundles: list[Bundle]) -> None:
+    def _finish(self, build: Build, parent: Header, roster: Roster, bundles: list[Bundle], change: bytes) -> None:
         ctx = self._ctx
         time_ms = max(parent.time_ms, ctx.now_ms)
         observations = [
             o
             for o in self._observations()
-            if ctx.tree.observed_ms(build.parent, o.validator) < o.time_ms <= time_ms
+            if roster.validators.votes(o.validator)
+            and ctx.tree.observed_ms(build.parent, o.validator) < o.time_ms <= time_ms
         ]  # fmt: skip
         evidence = [e.encode() for e in self._evidence()[:EVIDENCE_PER_BLOCK_MAX]]
-        payload = Payload(b"".join(b.digest for b in bundles), tuple(o.raw for o in observations), tuple(evidence))
+        payload = Payload(
+            b"".join(b.digest for b in bundles), tuple(o.raw for o in observations), tuple(evidence), change
+        )
         header = Header(
             chain_id=ctx.validators.chain_id,
             height=parent.height + 1,
             view=build.view,
-            parent_view=parent.view,
+            parent_view=build.parent_view,
             time_ms=time_ms,
             proposer=ctx.index,
             bundles=len(bundles),
             commands=sum(b.count for b in bundles),
             parent=parent.digest,
             payload=digest(payload.encode()),
+            validators=roster.validators.hash,
+            next_validators=roster.set_after(parent.height + 1).hash,
         )
         stored = StoredBlock(Block(header, payload), tuple(bundles))
         self._built(stored, {o.validator: o.time_ms for o in observations})

@@ -15,16 +15,25 @@ from lockstep.wire.block import Block, Header
 from lockstep.wire.bundle import Bundle
 from lockstep.wire.evidence import decode_evidence
 from lockstep.wire.observation import OBSERVATION, Observation
-from lockstep.wire.validators import ValidatorSet
+from lockstep.wire.roster import Roster
+from lockstep.wire.set_change import ApprovedChange
+from lockstep.wire.validators import ValidatorSet, epoch_of
 
 
-def check_header(header: Header, parent: Header, commands_max: int) -> None:
-    """Check a header against its parent's; raises `Refused`."""
+def check_header(header: Header, parent: Header, roster: Roster, commands_max: int) -> None:
+    """Check a header against its parent's and the roster that the parent leaves; raises `Refused`."""
+    if epoch_of(header.view) != roster.epoch:
+        raise Refused(Reason.WRONG_PARENT, f"view {header.view} is of epoch {epoch_of(header.view)}, but the child of "
+                                           f"block {parent.height} is decided in epoch {roster.epoch}")  # fmt: skip
+    named, sets = (header.validators, header.next_validators), (roster.validators, roster.set_after(header.height))
+    if named != tuple(one.hash for one in sets):
+        raise Refused(Reason.WRONG_PARENT, "it names other validators than those that decide it and its child")
     if header.height != parent.height + 1:
         raise Refused(Reason.WRONG_HEIGHT, f"height {header.height} on a parent at height {parent.height}")
-    if header.parent_view != parent.view or header.view <= parent.view:
+    parent_view = max(parent.view, roster.view)
+    if header.parent_view != parent_view or header.view <= parent_view:
         raise Refused(Reason.WRONG_PARENT, f"view {header.view} names parent view {header.parent_view}, "
-                                           f"the parent's view is {parent.view}")  # fmt: skip
+                                           f"the parent's view is {parent_view}")  # fmt: skip
     if header.time_ms < parent.time_ms:
         raise Refused(Reason.STALE_TIMESTAMP, f"stamped {parent.time_ms - header.time_ms} ms before its parent")
     if header.commands > commands_max:
@@ -85,6 +94,8 @@ def check_observations(
             raise Refused(Reason.BAD_OBSERVATION, f"validator {v}: not newer than its last one")
         if observation.time_ms > block.header.time_ms:
             raise Refused(Reason.BAD_OBSERVATION, f"validator {v}: observed after the block's own time")
+        if not validators.votes(v):
+            raise Refused(Reason.BAD_OBSERVATION, f"validator {v}: it has no stake")
         if not verified(raw) and not observation.signed_by(validators):
             raise Refused(Reason.BAD_OBSERVATION, f"validator {v}: the signature is not valid")
         seen[v] = observation.time_ms
@@ -98,6 +109,11 @@ def check_evidence(block: Block, validators: ValidatorSet) -> list[tuple[int, in
     if len(set(pairs)) != len(pairs):
         raise Refused(Reason.DUPLICATE, "the same equivocation is proved twice in one block")
     return pairs
+
+
+def check_change(block: Block, roster: Roster) -> ApprovedChange | None:
+    """Check the change of validators that a block orders, if any."""
+    return roster.check(block.payload.change) if block.payload.change else None
 
 
 def observation_rows(observations: list[Observation]) -> np.ndarray:

@@ -51,7 +51,7 @@ class Clients:
         self._ctx = ctx
         self._added = added
         self._spread = spread
-        self.said = Said(_voice(ctx), len(ctx.validators.keys), ctx.tree, ctx.pool, ctx.now_us)
+        self.said = Said(_voice(ctx), ctx.genesis.parameters.validators_max, ctx.tree, ctx.pool, ctx.now_us)
         self._clients: dict[int, _Client] = {}
         self._origins: dict[bytes, int] = {}
         """Digest of a bundle that was handed in here and has no fate yet → by which client. No larger than the pool."""

@@ -10,6 +10,7 @@ from lockstep.pool.fates import Fates
 from lockstep.pool.pool import Pool
 from lockstep.wire.genesis import Genesis
 from lockstep.wire.message import PeerMessage
+from lockstep.wire.roster import Roster
 from lockstep.wire.validators import ValidatorSet
 
 NOT_A_VALIDATOR: Final = -1
@@ -20,7 +21,8 @@ class Context:
     """One replica's identity and shared tables."""
 
     genesis: Genesis
-    validators: ValidatorSet
+    roster: Roster
+    """The newest one that is final here."""
     index: int
     """Of this validator; `NOT_A_VALIDATOR` for a node that doesn't vote."""
     key: PrivateKey
@@ -34,6 +36,11 @@ class Context:
     connected: dict[int, None] = field(default_factory=dict)
     """Peers that may be asked: a connection is up to them. In the order in which they came (a set has no order)."""
     out: list[Effect] = field(default_factory=list)
+
+    @property
+    def validators(self) -> ValidatorSet:
+        """The set that decides."""
+        return self.roster.validators
 
     @property
     def now_ms(self) -> int:

@@ -13,8 +13,8 @@ from lockstep.sync.state_walk import Arrived
 from lockstep.wire.client import ClientReply
 from lockstep.wire.light import AskLight, AskOutcome
 from lockstep.wire.message import FetchCheckpoint, FetchState, PeerMessage
+from lockstep.wire.roster import Roster
 from lockstep.wire.stream import AskEvents, EventBatch
-from lockstep.wire.validators import ValidatorSet
 
 
 class Send(Struct, frozen=True, gc=False):
@@ -73,6 +73,12 @@ class Checkpoint(Struct, frozen=True, gc=False):
     certificate: bytes
 
 
+class RosterChanged(Struct, frozen=True, gc=False):
+    """A change of validators is final, or took effect: connect to those that are on the roster now."""
+
+    roster: Roster
+
+
 class Reply(Struct, frozen=True, gc=False):
     """Answer a client."""
 
@@ -100,7 +106,6 @@ class ServeProof(Struct, frozen=True, gc=False):
 
     client: int
     request: AskLight | AskOutcome
-    validators: ValidatorSet
     final_height: int
 
 
@@ -187,6 +192,6 @@ class Halt(Struct, frozen=True, gc=False):
 
 
 Effect = (
-    Send | Broadcast | Persist | Resume | Execute | Commit | Checkpoint | Reply | ServeChain | ServeFate | ServeProof
-    | ServeEvents | ServeState | ReadState | StoreChunks | InstallState | Prove | DropPeer | Note | Halt
+    Send | Broadcast | Persist | Resume | Execute | Commit | Checkpoint | RosterChanged | Reply | ServeChain | ServeFate
+    | ServeProof | ServeEvents | ServeState | ReadState | StoreChunks | InstallState | Prove | DropPeer | Note | Halt
 )  # fmt: skip

@@ -14,6 +14,7 @@ from lockstep.venue.schema import BUNDLE_SPAN
 from lockstep.venue.venue import Execution, Venue
 from lockstep.wire.bundle import Bundle
 from lockstep.wire.command import COMMAND
+from lockstep.wire.set_change import decode_change
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,9 @@ class Executor:
             self.venue.rollback()
             self._levels.pop()
         commands, spans = join(stored.bundles)
-        execution = self.venue.execute(header.height, header.time_ms, observations, spans, commands)
+        change = stored.block.payload.change
+        ordered = decode_change(change).change if change else None
+        execution = self.venue.execute(header.height, header.time_ms, observations, spans, commands, ordered)
         self._levels.append(_Level(header.digest, header.height))
         return execution
 

@@ -55,7 +55,6 @@ from lockstep.wire.genesis import Genesis
 from lockstep.wire.gossip import Graft, IHave, Prune, Push
 from lockstep.wire.message import BundleBody, Bundles, Chain, CheckpointOffer, PeerMessage, Pong, StatePart
 from lockstep.wire.spread import decode_block_body, is_bundle
-from lockstep.wire.validators import validator_set
 
 HAND_ON_MAX: Final = 2
 """Other nodes that a client's bundle is given to when no validator is connected."""
@@ -65,10 +64,10 @@ class Follower:
     """One node that doesn't vote. Give it events in order; carry out its effects in order."""
 
     def __init__(self, genesis: Genesis, name: str, key: PrivateKey, restored: Restored, now_us: int) -> None:
-        tree = Tree(restored.header, restored.directory)
+        tree = Tree(restored.header, restored.directory, restored.roster)
         tree.root_observed_ms = dict(restored.observed_ms)
         self._ctx = ctx = Context(
-            genesis, validator_set(genesis), NOT_A_VALIDATOR, key, tree, name, now_us=now_us
+            genesis, restored.roster, NOT_A_VALIDATOR, key, tree, name, now_us=now_us
         )  # fmt: skip
         self._bodies = Bodies(ctx)
         self._peers = Peers(ctx)
@@ -231,11 +230,20 @@ class Follower:
                 return Verdict.LIE
             if block.header.height <= self._ctx.tree.root.height:
                 return Verdict.KEPT_BACK
-            verify_certificate(certificate, self._ctx.validators)
+            validators = self._ctx.tree.roster_after(self._pipeline.tip.digest).validators
+            if block.header.validators != validators.hash:
+                return self._of_another_epoch(block.header)
+            verify_certificate(certificate, validators)
         except Refused:
             return Verdict.LIE
         self._judged = block, certificate
         return Verdict.SPREAD
+
+    def _of_another_epoch(self, header: Header) -> Verdict:
+        """A block that cannot be judged before those below it are here: they are asked for, and it comes with them."""
+        for peer in list(self._ctx.connected)[:1]:
+            self._sync.claimed(peer, header.view, header.height)
+        return Verdict.KEPT_BACK
 
     def _judge_bundle(self, bundle: Bundle) -> Verdict:
         """Races make most refusals normal; a bad signature is a lie."""

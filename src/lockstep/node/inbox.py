@@ -9,10 +9,12 @@ from lockstep.node.bodies import Bodies
 from lockstep.node.clients import Clients
 from lockstep.node.context import Context
 from lockstep.node.effects import DropPeer, ServeChain, ServeState, Severity
+from lockstep.node.epochs import Epochs
 from lockstep.node.feed import Feed
 from lockstep.node.ordering import Ordering
 from lockstep.node.peers import Peers
 from lockstep.node.serving import Serving
+from lockstep.node.set_changes import SetChanges
 from lockstep.node.synchronizer import Synchronizer
 from lockstep.wire.block import Header, decode_block, decode_header
 from lockstep.wire.bundle import Bundle
@@ -35,8 +37,10 @@ from lockstep.wire.message import (
     Ping,
     Pong,
     Proposal,
+    SetChangeBody,
     StatePart,
 )
+from lockstep.wire.validators import epoch_of
 from lockstep.wire.vote import Finalize, Notarize, Nullify
 
 
@@ -46,7 +50,7 @@ class Inbox:
     def __init__(
         self, ctx: Context, ordering: Ordering, bodies: Bodies, peers: Peers, feed: Feed, serving: Serving,
         sync: Synchronizer, clients: Clients, bundle_added: Callable[[Bundle], None],
-        heard: Callable[[int, int], None], spread: Callable[[Bundle, int], None],
+        heard: Callable[[int, int], None], spread: Callable[[Bundle, int], None], epochs: Epochs, changes: SetChanges,
     ) -> None:  # fmt: skip
         """`bundle_added` is told of bundles that are here; `heard`, of the view that a peer claims in a ping; `spread`,
         of bundles that a peer took from its clients."""
@@ -61,6 +65,8 @@ class Inbox:
         self._bundle_added = bundle_added
         self._heard = heard
         self._spread = spread
+        self._epochs = epochs
+        self._changes = changes
 
     def take(self, peer: int, message: PeerMessage) -> None:
         """A decoded message from an authenticated validator."""
@@ -82,11 +88,14 @@ class Inbox:
                 if message.stamp is not None:
                     self._clients.said.heard(peer, message.stamp, bundle.digest)
             case Notarize() | Nullify() | Finalize():
-                drive(engine_.VoteArrived(peer, message))
+                if not self._epochs.is_early(peer, message):
+                    drive(engine_.VoteArrived(peer, message))
             case Notarization() | Nullification() | Finalization():
-                drive(engine_.CertificateArrived(peer, message))
+                if not self._epochs.is_early(peer, message):
+                    drive(engine_.CertificateArrived(peer, message))
             case Proposal():
-                self._proposal(peer, message)
+                if not self._epochs.is_early(peer, message):
+                    self._proposal(peer, message)
             case Certificates():
                 for certificate in message.certificates:
                     drive(engine_.CertificateArrived(peer, certificate))
@@ -98,6 +107,9 @@ class Inbox:
                 self._peers.ping(peer, message)
                 drive(engine_.PeerProgress(peer, message.view, message.final_height))
                 self._heard(peer, message.view)
+                self._sync.claimed(peer, message.view, message.final_height)
+            case SetChangeBody():
+                self._changes.arrived(message.raw)
             case Pong():
                 self._peers.pong(peer, message)
             case _:
@@ -138,15 +150,21 @@ class Inbox:
         ctx = self._ctx
         if header.chain_id != ctx.validators.chain_id:
             raise Refused(Reason.WRONG_CHAIN, "a proposal for another chain")
-        if header.proposer != peer or ctx.validators.leader(header.view) != peer:
-            raise Refused(Reason.NOT_LEADER, f"validator {peer} does not lead view {header.view}")
+        if epoch_of(message.view) != self._epochs.current or epoch_of(header.view) != self._epochs.current:
+            return  # late, by a whole epoch
+        is_own = (message.view, message.parent_view) == (header.view, header.parent_view)
+        if ctx.validators.leader(message.view) != peer or (is_own and header.proposer != peer):
+            raise Refused(Reason.NOT_LEADER, f"validator {peer} does not lead view {message.view}")
+        if not is_own and not header.closes_epoch:
+            raise Refused(Reason.MALFORMED, "only the last block of an epoch is proposed again")
         # The engine decides what becomes of it; the payload waits in the tree. One entry a view and leader at most
         # twice over: the engine's window of views bounds what is kept.
         if not self._is_in_window(header):
             return
         block = decode_block(message.header, message.payload)
         self._ordering.offer(block)
-        self._ordering.drive(engine_.ProposalArrived(peer, header, message.signature))
+        again = None if is_own else engine_.Again(message.view, message.parent_view)
+        self._ordering.drive(engine_.ProposalArrived(peer, header, message.signature, again))
 
     def _is_in_window(self, header: Header) -> bool:
         """Whether a proposal can still matter, and its leader has not proposed too much in this view already."""

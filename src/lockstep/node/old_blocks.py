@@ -8,6 +8,7 @@ import msgspec
 from lockstep.base.errors import StorageFailed
 from lockstep.log.reader import LogReader
 from lockstep.node.record import decode_record
+from lockstep.wire.block import decode_header
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.message import BLOCKS_PER_CHAIN_MAX, CHAIN_BYTES_MAX, Chain, ChainBlock
 
@@ -27,8 +28,8 @@ class Place(Protocol):
 def read_chain(
     log: LogReader, place_of: Callable[[int], Place | None], from_height: int, final_height: int, lowest: int = 1
 ) -> Chain:  # fmt: skip
-    """As many blocks from `from_height` on as fit a message, and the newest finalization among them. `lowest`: what is
-    below was pruned.
+    """As many blocks of one epoch from `from_height` on as fit a message, and the newest finalization among them.
+    `lowest`: what is below was pruned.
 
     Raises `StorageFailed` when the log does not have what the places say."""
     blocks: list[ChainBlock] = []
@@ -44,6 +45,8 @@ def read_chain(
             break
         blocks.append(_blocks.decode(memoryview(raw)[1:]))
         certificate = place.certificate or certificate
+        if decode_header(blocks[-1].header).closes_epoch:
+            break  # who asks may not know the next set before it has this block
     return Chain(tuple(blocks), _finalization(log, certificate), lowest)
 
 

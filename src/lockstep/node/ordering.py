@@ -13,7 +13,14 @@ from lockstep.base.marks import reached
 from lockstep.consensus import interface as engine_
 from lockstep.consensus.interface import Engine
 from lockstep.node.bodies import Bodies
-from lockstep.node.checks import check_bundles, check_clock, check_evidence, check_header, check_observations
+from lockstep.node.checks import (
+    check_bundles,
+    check_change,
+    check_clock,
+    check_evidence,
+    check_header,
+    check_observations,
+)
 from lockstep.node.context import Context
 from lockstep.node.effects import Broadcast, Effect, Persist, Resume, Send, Severity
 from lockstep.node.events import EngineResumed
@@ -48,6 +55,9 @@ class Ordering:
         self._observation_verified = observation_verified
         self._queue: deque[engine_.Event] = deque()
         self._driving = False
+        self._next: Engine | None = None
+        self._is_closed = False
+        """The last block of the engine's epoch is final, but not committed yet: nothing more is to be decided."""
         self.evidence: dict[tuple[int, int], Evidence] = {}
         """Equivocations seen and not in a block of the chain yet, by (signer, view)."""
 
@@ -56,8 +66,19 @@ class Ordering:
         self._carry_all(self.engine.start(self._ctx.now_us))
         self._drain()
 
+    def begin(self, engine: Engine) -> None:
+        """An epoch begins: its engine takes over."""
+        self._next = engine
+        self._drain()
+
+    def deadline(self) -> int | None:
+        """When the engine next wants a tick."""
+        return None if self._is_closed else self.engine.deadline()
+
     def drive(self, event: engine_.Event) -> None:
         """Step the engine. Answers given while it is being stepped wait their turn: no recursion."""
+        if self._is_closed and not isinstance(event, engine_.CertificatesRequested | engine_.BlockExecuted):
+            return
         self._queue.append(event)
         self._drain()
 
@@ -66,8 +87,12 @@ class Ordering:
             return
         self._driving = True
         try:
-            while self._queue and not self._ctx.halted:
-                self._carry_all(self.engine.step(self._queue.popleft(), self._ctx.now_us))
+            while (self._queue or self._next is not None) and not self._ctx.halted:
+                if self._next is not None:
+                    self.engine, self._next, self._is_closed = self._next, None, False
+                    self._carry_all(self.engine.start(self._ctx.now_us))
+                else:
+                    self._carry_all(self.engine.step(self._queue.popleft(), self._ctx.now_us))
         finally:
             self._driving = False
 
@@ -89,6 +114,8 @@ class Ordering:
             case engine_.Notarized():
                 self._notarized(effect)
             case engine_.Finalized():
+                header = ctx.tree.header(effect.certificate.block)
+                self._is_closed = self._is_closed or (header is not None and header.closes_epoch)
                 self._pipeline.finalise(effect.certificate)
             case engine_.Accuse():
                 self._accuse(effect.evidence)
@@ -108,7 +135,9 @@ class Ordering:
             case engine_.Propose():
                 entry = self._ctx.tree.get(effect.header.digest)
                 assert entry is not None and entry.block is not None, "only a block that was built here is proposed"
-                return Broadcast(Proposal(effect.header.encode(), entry.block.payload.encode(), effect.signature))
+                at = engine_.Proposed(effect.header, effect.again)
+                payload = entry.block.payload.encode()
+                return Broadcast(Proposal(effect.header.encode(), payload, effect.signature, at.view, at.parent_view))
             case engine_.Resume():
                 return Resume(EngineResumed(effect.event))
             case _:
@@ -132,6 +161,7 @@ class Ordering:
                 self._bodies.want_block(certificate.block, signers)
             return
         entry.notarized = True
+        entry.view = max(entry.view, certificate.view)
         entry.signers = tuple(signers)
         if entry.valid is False:
             self._ctx.halt(
@@ -247,13 +277,15 @@ class Ordering:
         ctx, header = self._ctx, entry.header
         parent = ctx.tree.header(header.parent)
         assert parent is not None
-        check_header(header, parent, ctx.genesis.parameters.block_commands_max)
+        roster = ctx.tree.roster_after(header.parent)
+        check_header(header, parent, roster, ctx.genesis.parameters.block_commands_max)
         entry.sequences = check_bundles(header, bundles, ctx.tree, lambda d: ctx.pool.get(d) is not None)
         observations = check_observations(
-            block, ctx.tree, len(ctx.genesis.instruments), ctx.validators, self._observation_verified
+            block, ctx.tree, len(ctx.genesis.instruments), roster.validators, self._observation_verified
         )
         entry.observed_ms = {o.validator: o.time_ms for o in observations}
-        check_evidence(block, ctx.validators)
+        check_evidence(block, roster.validators)
+        check_change(block, roster)
 
     def _answer_invalid(self, entry: Entry, refused: Refused) -> None:
         header = entry.header

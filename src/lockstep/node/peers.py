@@ -24,8 +24,15 @@ class Peers:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._peers = {i: _Peer() for i in range(len(ctx.validators)) if i != ctx.index}
+        self._peers: dict[int, _Peer] = {}
+        self.roster_changed()
         self._ping_due_us = 0
+
+    def roster_changed(self) -> None:
+        """Somebody may have joined it."""
+        for index in range(len(self._ctx.roster.members)):
+            if index != self._ctx.index:
+                self._peers.setdefault(index, _Peer())
 
     def connected(self, peer: int) -> None:
         """A connection is up."""
@@ -41,7 +48,7 @@ class Peers:
 
     def ping(self, peer: int, message: Ping) -> None:
         """It asks, and claims where it is."""
-        known = self._peers[peer]
+        known = self._peers.setdefault(peer, _Peer())  # one whose joining is not final here yet
         known.view, known.final_height = message.view, message.final_height
         self._ctx.send(peer, Pong(message.time_us))
 
@@ -49,7 +56,7 @@ class Peers:
         """It answers one of our pings."""
         elapsed = self._ctx.now_us - message.time_us
         if 0 <= elapsed < 60_000_000:
-            self._peers[peer].rtt_us = elapsed
+            self._peers.setdefault(peer, _Peer()).rtt_us = elapsed
 
     def tick(self, view: int) -> None:
         """Ping everybody when it is time."""

@@ -95,8 +95,8 @@ class Pipeline:
         if not fresh:
             return
         if common < len(self._planned) and not final:
-            top = self._ctx.tree.header(self._planned[-1])
-            if top is not None and top.view > path[-1].header.view:
+            top = self._ctx.tree.get(self._planned[-1])
+            if top is not None and top.view > path[-1].view:
                 reached("pipeline: an older branch does not displace a newer one")
                 return
         self._displace(common)
@@ -202,6 +202,8 @@ class Pipeline:
         fates = bundle_fates(entry)
         ctx.out.append(Commit(block, entry.header.height, entry.execution.events, tuple(fates)))
         obsolete = ctx.tree.advance(entry)
+        if ctx.tree.root_roster.is_newer(ctx.roster):
+            ctx.roster = ctx.tree.root_roster
         for account, key, height in entry.execution.opened:
             ctx.tree.directory.open(account, key, height)
         for other in [c for c in self._certificates.values() if c.height <= ctx.tree.root.height]:

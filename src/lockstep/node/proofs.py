@@ -13,6 +13,7 @@ from lockstep.base.errors import Reason
 from lockstep.node.context import Context
 from lockstep.node.effects import Prove, Reply, ServeProof
 from lockstep.node.events import Proved, Question
+from lockstep.sync.light_shown import light_reply
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.light import (
@@ -27,11 +28,13 @@ from lockstep.wire.light import (
     OutcomeReply,
     StateReply,
 )
+from lockstep.wire.validators import ValidatorSet
 
 WAITING_MAX: Final = 64
 """Queries being proven, or waiting for a certificate. One beyond it is told `busy`: the executor makes the proofs."""
 WAITING_PER_CLIENT_MAX: Final = 8
 ATTEMPTS_MAX: Final = 8
+SETS_MAX: Final = 4
 _NO_HEADER: Final = b""
 
 
@@ -45,7 +48,9 @@ class Proofs:
         self._asking: dict[int, int] = {}
         """Queries that are not answered yet, by client."""
         self._genesis: bytes | None = None
-        self._keys = b"".join(ctx.validators.keys)
+        self._sets: dict[bytes, ValidatorSet] = {}
+        """The sets of the present epoch and the ones before and after it, by hash."""
+        self._learn()
 
     def ask(self, client: int, request: LightRequest) -> None:
         """A light client asks."""
@@ -73,6 +78,8 @@ class Proofs:
 
     def final(self, header: Header, certificate: Finalization | None) -> None:
         """A block is final; `certificate` if it has its own."""
+        if header.next_validators not in self._sets:
+            self._learn()
         if certificate is not None and certificate.block == header.digest:
             self._newest = header, certificate
             for event in self._waiting.pop(header.digest, ()):
@@ -81,6 +88,13 @@ class Proofs:
         for block in late:
             for event in self._waiting.pop(block):
                 self._again(event)
+
+    def _learn(self) -> None:
+        roster = self._ctx.roster
+        for validators in (roster.validators, roster.next_set):
+            self._sets[validators.hash] = validators
+        while len(self._sets) > SETS_MAX:
+            del self._sets[next(iter(self._sets))]
 
     def _genesis_file(self) -> bytes:
         """Its bytes, encoded once; nothing when they do not fit in a reply."""
@@ -94,8 +108,7 @@ class Proofs:
             self._reply(client, LightReply(request.token, (), None, b"", ()))
         elif request.height in (0, self._newest[0].height):
             header, certificate = self._newest
-            stakes = self._ctx.validators.stakes
-            self._reply(client, LightReply(request.token, (header.encode(),), certificate, self._keys, stakes))
+            self._reply(client, light_reply(request.token, (header.encode(),), certificate, self._sets.get))
         else:
             self._serve(client, request)
 
@@ -129,7 +142,7 @@ class Proofs:
 
     def _serve(self, client: int, request: AskLight | AskOutcome) -> None:
         final = self._ctx.tree.root.height
-        self._ctx.out.append(ServeProof(client, request, self._ctx.validators, final))
+        self._ctx.out.append(ServeProof(client, request, final))
 
     def _refuse(self, client: int, request: AskState, reason: Reason) -> None:
         self._reply(client, StateReply(request.token, reason.value, _NO_HEADER, None, b"", ()))

@@ -18,6 +18,7 @@ from lockstep.wire.block import Header
 from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification
 from lockstep.wire.evidence import Evidence
 from lockstep.wire.observation import Observation
+from lockstep.wire.roster import Roster
 from lockstep.wire.vote import Finalize, Notarize, Nullify, Vote
 
 
@@ -29,6 +30,7 @@ class Restored:
     """The block whose state the executor holds (genesis, or the checkpoint's)."""
     state_root: bytes
     directory: Directory
+    roster: Roster
     observed_ms: dict[int, int]
     records: Iterable[Record]
     """The log from the checkpoint on, in order."""
@@ -83,6 +85,7 @@ class Recovery:
             if certificate.height <= floor.height and self.ctx.tree.get(certificate.block) is not None:
                 self.pipeline.expect(certificate)
         self._unsettle()
+        self.ctx.roster = self.ctx.tree.roster_after(floor.digest)
         return floor
 
     def _unsettle(self) -> None:

@@ -26,7 +26,17 @@ class Rejoin:
         self._validators = validators
         self._index = index
         self._heard: dict[int, None] = {}
+        self._above: int | None = None
+        """The view above which it has signed again, in this epoch."""
         self.is_muted = is_muted
+
+    def turn(self, validators: ValidatorSet, last_view: int) -> None:
+        """An epoch begins; the last block of the one before was first proposed in `last_view`. See `epochs`."""
+        self._validators = validators
+        self._heard.clear()
+        if self._above is not None and not self.is_muted:
+            self.is_muted = last_view <= self._above
+            self._above = None
 
     def mute(self) -> None:
         """The home turns out to be one that was made anew."""
@@ -36,8 +46,11 @@ class Rejoin:
         """A ping. Returns the view above which votes may be signed, once, when that becomes known."""
         if not self.is_muted or claimed_view > proven_view or peer == self._index:
             return None
+        if peer >= len(self._validators):
+            return None
         self._heard[peer] = None
         if not self._validators.is_quorum(sum(self._validators.stakes[v] for v in self._heard)):
             return None
         self.is_muted = False
-        return proven_view + 1
+        self._above = proven_view + 1
+        return self._above

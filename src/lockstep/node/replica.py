@@ -16,15 +16,14 @@ from dataclasses import dataclass
 from lockstep.base.errors import Refused
 from lockstep.base.keys import PrivateKey
 from lockstep.consensus import interface as engine_
-from lockstep.consensus.config import SimplexConfig
-from lockstep.consensus.simplex import Simplex
 from lockstep.node.answers import votes
 from lockstep.node.bodies import Bodies
 from lockstep.node.builder import Builder
 from lockstep.node.checks import check_bundles
 from lockstep.node.clients import Clients
 from lockstep.node.context import Context
-from lockstep.node.effects import Effect, Reply, Severity
+from lockstep.node.effects import Effect, Reply, RosterChanged, Severity
+from lockstep.node.epochs import Epochs
 from lockstep.node.events import (
     ChunksStored,
     ClientAsked,
@@ -51,15 +50,15 @@ from lockstep.node.recovery import Recovery, Restored
 from lockstep.node.rejoin import MUTED, Rejoin
 from lockstep.node.service import Service
 from lockstep.node.serving import Serving
+from lockstep.node.set_changes import SetChanges
 from lockstep.node.synchronizer import Synchronizer
 from lockstep.node.tree import Entry, Tree
 from lockstep.wire.block import Header
 from lockstep.wire.bundle import Bundle
-from lockstep.wire.client import PriceReport, Submit, SubmitReply
+from lockstep.wire.client import PriceReport, Submit, SubmitReply, SubmitSetChange
 from lockstep.wire.evidence import Evidence
 from lockstep.wire.genesis import Genesis
 from lockstep.wire.message import BundleBody
-from lockstep.wire.validators import validator_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +77,9 @@ class Replica:
         self, genesis: Genesis, identity: Identity, restored: Restored, now_us: int, state_from_blocks: int = 0
     ) -> None:
         """`state_from_blocks`: see `Synchronizer`."""
-        validators = validator_set(genesis)
-        tree = Tree(restored.header, restored.directory)
+        tree = Tree(restored.header, restored.directory, restored.roster)
         tree.root_observed_ms = dict(restored.observed_ms)
-        self._ctx = ctx = Context(genesis, validators, identity.index, identity.key, tree, now_us=now_us)
+        self._ctx = ctx = Context(genesis, restored.roster, identity.index, identity.key, tree, now_us=now_us)
         self._bodies = Bodies(ctx)
         self._peers = Peers(ctx)
         self._serving = Serving(ctx)
@@ -90,9 +88,14 @@ class Replica:
         self._guests = Guests(ctx, self._serving, self._hand_in)
         self._proofs = Proofs(ctx)
         self._pipeline = Pipeline(ctx, self._on_executed, self._on_final)
-        self._builder = Builder(ctx, self._feed.latest, self._pending_evidence, self._want_parent, self._built)
+        self._changes = SetChanges(ctx)
+        self._builder = Builder(
+            ctx, self._feed.latest, self._pending_evidence, self._changes.for_block, self._want_parent, self._built,
+            self._built_again,
+        )  # fmt: skip
         recovery = Recovery(ctx, self._bodies, self._pipeline)
         recovery.read(restored.records)
+        floor = recovery.floor()
         is_fresh = restored.header.height == 0 and not (recovery.votes or recovery.certificates)
         self._sync = Synchronizer(
             ctx, self._pipeline, self._bodies.forget, self._fell_behind, is_fresh, state_from_blocks
@@ -102,19 +105,20 @@ class Replica:
             ctx, restored.state_root, self._clients, self._proofs, self._serving, self._peers, self._pipeline,
             self._sync,
         )  # fmt: skip
-        self._rejoin = Rejoin(validators, identity.index, restored.is_rebuilt and not recovery.votes)
-        config = SimplexConfig(
-            delta_ms=genesis.parameters.delta_ms, mute_through_view=MUTED if self._rejoin.is_muted else 0
-        )
-        engine = Simplex(
-            validators, identity.index, identity.key, config, recovery.floor(), recovery.votes, recovery.certificates
-        )
+        self._peers.roster_changed()
+        self._rejoin = Rejoin(ctx.validators, identity.index, restored.is_rebuilt and not recovery.votes)
+        self._epochs = Epochs(ctx, recovery.votes, self._rejoin)
         self._ordering = Ordering(
-            ctx, engine, self._bodies, self._pipeline, self._builder.begin, self._feed.is_verified
+            ctx,
+            self._epochs.engine(floor, recovery.certificates),
+            self._bodies,
+            self._pipeline,
+            self._builder.begin,
+            self._feed.is_verified,
         )
         self._inbox = Inbox(
             ctx, self._ordering, self._bodies, self._peers, self._feed, self._serving, self._sync, self._clients,
-            self._bundle_added, self._may_rejoin, self._guests.spreader.bundle,
+            self._bundle_added, self._may_rejoin, self._guests.spreader.bundle, self._epochs, self._changes,
         )  # fmt: skip
         self._ordering.evidence.update(((e.signer, e.view), e) for e in recovery.evidence)
 
@@ -163,6 +167,7 @@ class Replica:
             case PeerConnected():
                 self._peers.connected(event.peer)
                 self._clients.spread_again(event.peer)
+                self._changes.connected(event.peer)
             case PeerLost():
                 self._peers.lost(event.peer)
                 self._ordering.drive(engine_.PeerGone(event.peer))
@@ -175,7 +180,7 @@ class Replica:
             return None
         earliest = self._peers.deadline()
         for due in (
-            self._ordering.engine.deadline(), self._builder.deadline(), self._bodies.deadline(), self._sync.deadline(),
+            self._ordering.deadline(), self._builder.deadline(), self._bodies.deadline(), self._sync.deadline(),
             self._guests.spreader.deadline(),
         ):  # fmt: skip
             if due is not None and due < earliest:
@@ -216,8 +221,10 @@ class Replica:
     def _tick(self) -> None:
         if self._ctx.halted:
             return
+        for peer, message in self._epochs.take_early():
+            self._inbox.take(peer, message)
         now = self._ctx.now_us
-        due = self._ordering.engine.deadline()
+        due = self._ordering.deadline()
         if due is not None and due <= now:
             self._ordering.drive(engine_.Tick())
         view = self._ordering.engine.view
@@ -293,6 +300,11 @@ class Replica:
         self._ordering.drive(engine_.BlockBuilt(header))
         self._pipeline.plan(header.digest)
 
+    def _built_again(self, header: Header) -> None:
+        """The last block of an epoch is proposed again by this node."""
+        self._ordering.drive(engine_.BlockBuilt(header))
+        self._pipeline.plan(header.digest)
+
     def _on_executed(self, entry: Entry) -> None:
         execution = entry.execution
         assert execution is not None
@@ -310,12 +322,30 @@ class Replica:
         for digest, *_ in fates:
             self._bodies.settle(digest)
         self._ordering.settle_evidence(stored.block)
+        if stored.block.payload.change or entry.header.closes_epoch:
+            self._roster_changed(entry)
         self._ordering.examine_all()
+
+    def _roster_changed(self, entry: Entry) -> None:
+        """A change of validators was ordered, or took effect."""
+        ctx = self._ctx
+        self._changes.final()
+        self._peers.roster_changed()
+        ctx.out.append(RosterChanged(ctx.roster))
+        if ctx.roster.epoch == self._epochs.current:
+            return
+        self._ordering.begin(self._epochs.turn(entry.header, self._pipeline.last_certificate))
+        for peer in range(len(ctx.validators)):
+            if peer != ctx.index and peer not in ctx.connected:
+                self._ordering.drive(engine_.PeerGone(peer))
 
     # -- clients --------------------------------------------------------------------------------------
 
     def _client_asked(self, event: ClientAsked) -> None:
         request = event.request
+        if isinstance(request, SubmitSetChange):
+            self._changes.submitted(event.client, request.raw)
+            return
         if not isinstance(request, PriceReport):
             view, evidence = self._ordering.engine.view, len(self._ordering.evidence)
             self._service.asked(event.client, request, view, evidence)

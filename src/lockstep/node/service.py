@@ -14,11 +14,11 @@ from lockstep.node.peers import Peers
 from lockstep.node.pipeline import BundleFate, Pipeline
 from lockstep.node.proofs import Proofs
 from lockstep.node.serving import Serving
-from lockstep.node.status import Totals, state_of, status
+from lockstep.node.status import Totals, state_of, status, validators_reply
 from lockstep.node.streams import Streams
 from lockstep.node.synchronizer import Synchronizer
 from lockstep.node.tree import Entry
-from lockstep.wire.client import AskAccount, AskFate, AskStatus, ClientRequest, Submit, Subscribe
+from lockstep.wire.client import AskAccount, AskFate, AskStatus, AskValidators, ClientRequest, Submit, Subscribe
 from lockstep.wire.codec import encode
 from lockstep.wire.light import AskGenesis, AskLight, AskOutcome, AskState
 from lockstep.wire.message import FetchCheckpoint, FetchState
@@ -74,6 +74,8 @@ class Service:
         certificate = self._pipeline.last_certificate
         if self._sync.is_fetching or certificate is None or certificate.block != entry.header.digest:
             return
+        if entry.header.closes_epoch:
+            return  # its state tells the next set, and not the one that signed it
         if since[0] >= self._ctx.genesis.parameters.checkpoint_interval_blocks or since[1] >= CHECKPOINT_COMMANDS:
             self._since_checkpoint = [0, 0]
             self._ctx.out.append(Checkpoint(entry.header.height, entry.header.encode(), encode(certificate)))
@@ -122,5 +124,7 @@ class Service:
                     self._ctx, view, self._pipeline, self._totals, self._peers, evidence, self._sync.progress()
                 )
                 self._ctx.out.append(Reply(client, reply))
+            case AskValidators():
+                self._ctx.out.append(Reply(client, validators_reply(self._ctx)))
             case _:
                 raise TypeError(f"{type(request).__name__} is not answered here")

@@ -10,7 +10,7 @@ from lockstep.node.context import Context
 from lockstep.node.peers import Peers
 from lockstep.node.pipeline import Pipeline
 from lockstep.venue.venue import Execution
-from lockstep.wire.client import InstrumentSummary, StatusReply, SyncProgress
+from lockstep.wire.client import InstrumentSummary, StatusReply, SyncProgress, ValidatorsReply
 
 STALLED_AFTER_DELTAS: Final = 12
 """No new final block for this many Δ means that consensus is not making progress."""
@@ -71,7 +71,7 @@ def status(
     certified = pipeline.target.height if pipeline.target else root.height
     observed = max(ctx.tree.root_observed_ms.values(), default=0)
     return StatusReply(
-        name=ctx.name or ctx.genesis.validators[ctx.index].name,
+        name=ctx.name or (ctx.roster.members[ctx.index].name if ctx.index < len(ctx.roster.members) else ""),
         validator=ctx.index,
         state=state,
         reason=reason,
@@ -109,4 +109,14 @@ def _instruments(ctx: Context, totals: Totals) -> tuple[InstrumentSummary, ...]:
             int(row["open_interest"]), int(row["volume"]),
         )
         for instrument, row in zip(ctx.genesis.instruments, totals.execution.summary, strict=True)
+    )  # fmt: skip
+
+
+def validators_reply(ctx: Context) -> ValidatorsReply:
+    """Who decides, and what is pending, as of the final block."""
+    roster = ctx.roster
+    pending = roster.pending
+    return ValidatorsReply(
+        ctx.tree.root.height, roster.epoch, roster.epoch_blocks, roster.validators.hash, roster.members,
+        roster.validators.stakes, () if pending is None else pending.stakes, 0 if pending is None else pending.height,
     )  # fmt: skip

@@ -27,9 +27,11 @@ from lockstep.node.recovery import adopt
 from lockstep.sync.catch_up import CatchUp, Proven
 from lockstep.sync.chooser import BEHIND_BLOCKS_MIN, Pace, fetch_seconds, is_clearly_shorter, replay_seconds
 from lockstep.sync.state_sync import StateSync
-from lockstep.wire.block import decode_block
+from lockstep.wire.block import Header, decode_block
 from lockstep.wire.client import SyncPeer, SyncProgress
 from lockstep.wire.message import Chain, CheckpointOffer, StatePart
+from lockstep.wire.roster import Roster
+from lockstep.wire.validators import epoch_of
 
 TREE_BLOCKS_MAX: Final = 128
 """Replayed blocks that wait to be executed, beyond which no more are handed on: enough for now."""
@@ -61,6 +63,8 @@ class Synchronizer:
         self._effort = 0
         self._is_fetching = False
         self._is_installed = False
+        self._claims: dict[int, tuple[int, int]] = {}
+        """(epoch, height) that peers claim, of those that claim a later epoch than ours."""
         self._replay = Pace()
         self._replayed_height = 0
         """Of the highest block that replay has brought."""
@@ -75,7 +79,7 @@ class Synchronizer:
 
     def deadline(self) -> int | None:
         """When `tick` has something to do."""
-        if not self._pipeline.missing or self._is_installed:
+        if self._is_installed or not self._is_behind:
             return None
         times = [] if self._state is None else [self._state.deadline()]
         due = self._catch_up.deadline()
@@ -84,8 +88,8 @@ class Synchronizer:
         return min(times, default=None)
 
     def progress(self) -> SyncProgress | None:
-        """For the status answer; None when nothing is missing."""
-        if not self._pipeline.missing:
+        """For the status answer; None when nothing is missing, as far as certificates tell."""
+        if not self._pipeline.missing and not self._is_fetching:
             return None
         height, now, state = self._ctx.tree.root.height, self._ctx.now_us, self._state
         if not self._is_fetching or state is None or state.target is None:
@@ -105,7 +109,7 @@ class Synchronizer:
         """Time passes, or something came."""
         if self._is_installed:
             return
-        if not self._pipeline.missing:
+        if not self._is_behind:
             self._catch_up.reset()
             self._replay.pause()
             if self._state is not None:
@@ -123,7 +127,8 @@ class Synchronizer:
     @property
     def _behind(self) -> int:
         target = self._pipeline.target
-        return target.height - self._ctx.tree.root.height if target is not None else 0
+        height = self._ctx.tree.root.height
+        return max(0 if target is None else target.height, self._vouched_height, height) - height
 
     def _measure(self) -> None:
         now, target = self._ctx.now_us, self._pipeline.target
@@ -202,8 +207,13 @@ class Synchronizer:
         catch_up, ctx = self._catch_up, self._ctx
         while self._may_chase() and (proven := catch_up.proven(self._pipeline.tip)) is not None:
             self._caught_up(proven)
-        if self._pipeline.target is not None:
-            catch_up.tick(self._pipeline.tip, self._pipeline.target.height, sorted(ctx.connected), ctx.now_us)
+            catch_up.validators = ctx.tree.roster_after(self._pipeline.tip.digest).validators
+        tip = self._pipeline.tip
+        roster = ctx.tree.roster_after(tip.digest)
+        catch_up.validators = roster.validators
+        height = self._wanted_height(tip, roster)
+        if height > tip.height:
+            catch_up.tick(tip, height, sorted(ctx.connected), ctx.now_us)
         for peer, request in catch_up.asks:
             ctx.send(peer, request)
         catch_up.asks.clear()
@@ -211,6 +221,42 @@ class Synchronizer:
             ctx.note(Severity.WARNING, f"validator {peer} served blocks that are not what they should be: {detail}")
             ctx.out.append(DropPeer(peer, detail))
         catch_up.blamed.clear()
+
+    def _wanted_height(self, tip: Header, roster: Roster) -> int:
+        """Up to where blocks are asked for: a certified height, or one that peers of a later epoch claim. Certificates
+        of an epoch can be verified by whoever has all blocks before it, so beyond the epoch's end nothing is."""
+        claims = [height for epoch, height in self._claims.values() if epoch > roster.epoch]
+        certified = 0 if self._pipeline.target is None else self._pipeline.target.height
+        height = max(certified, *claims, 0)
+        return height if roster.pending is None else min(height, max(roster.pending.height, certified))
+
+    def claimed(self, peer: int, view: int, height: int) -> None:
+        """A peer says where it is. Only that it is an epoch ahead is of interest: its certificates prove nothing here
+        yet, so blocks are asked for on its word."""
+        if epoch_of(view) > self._ctx.roster.epoch:
+            self._claims[peer] = epoch_of(view), height
+        else:
+            self._claims.pop(peer, None)
+
+    @property
+    def _is_behind(self) -> bool:
+        return self._pipeline.missing or self._is_epochs_behind
+
+    @property
+    def _vouched_height(self) -> int:
+        """A height that peers of a later epoch claim, with more than a third of the stake as known here."""
+        stake, validators = 0, self._ctx.validators
+        for peer, (_, height) in sorted(self._claims.items(), key=lambda claim: -claim[1][1]):
+            stake += validators.stakes[peer] if peer < len(validators) else 0
+            if 3 * stake > validators.total:
+                return height if self._is_epochs_behind else 0
+        return 0
+
+    @property
+    def _is_epochs_behind(self) -> bool:
+        epoch = self._ctx.roster.epoch
+        self._claims = {peer: claim for peer, claim in self._claims.items() if peer in self._ctx.connected}
+        return any(claim[0] > epoch for claim in self._claims.values())
 
     def _may_chase(self) -> bool:
         """Not while there is enough to execute: an event will come then. What arrives meanwhile waits in `CatchUp`."""

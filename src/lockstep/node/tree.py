@@ -11,6 +11,8 @@ from lockstep.node.directory import Directory
 from lockstep.node.record import StoredBlock
 from lockstep.venue.venue import Execution
 from lockstep.wire.block import Block, Header
+from lockstep.wire.roster import Roster
+from lockstep.wire.set_change import decode_change
 
 
 @dataclass(slots=True, eq=False)
@@ -34,14 +36,22 @@ class Entry:
     """Time of each observation in this block, by validator."""
     signers: tuple[int, ...] = ()
     """Who notarized it, so who should have it."""
+    roster: Roster | None = None
+    """What it leaves behind, once somebody has asked (`Tree.roster_after`)."""
+    view: int = 0
+    """The newest view that it was notarized in: its header's, or, for the last block of an epoch, a later one."""
+
+    def __post_init__(self) -> None:
+        self.view = self.header.view
 
 
 class Tree:
     """Entries by block digest, over the newest final block."""
 
-    def __init__(self, root: Header, directory: Directory) -> None:
+    def __init__(self, root: Header, directory: Directory, roster: Roster) -> None:
         self.root = root
         self.directory = directory
+        self.root_roster = roster
         self.root_observed_ms: dict[int, int] = {}
         self._entries: dict[bytes, Entry] = {}
 
@@ -130,9 +140,25 @@ class Tree:
             block = entry.header.parent
         return self.root_observed_ms.get(validator, -1)
 
+    def roster_after(self, block: bytes) -> Roster:
+        """The roster that a block leaves, which is here with its ancestors and valid, or is the root: who decides its
+        child."""
+        path: list[Entry] = []
+        while block != self.root.digest and self._entries[block].roster is None:
+            path.append(self._entries[block])
+            block = path[-1].header.parent
+        roster = self.root_roster if block == self.root.digest else self._entries[block].roster
+        assert roster is not None
+        for entry in reversed(path):
+            assert entry.block is not None, "a valid block is here"
+            change = entry.block.payload.change
+            roster = roster.after(entry.header.height, decode_change(change).change if change else None)
+            entry.roster = roster
+        return roster
+
     def advance(self, entry: Entry) -> list[Entry]:
         """`entry`, a child of the root, is final: make it the root. Returns the entries that this made obsolete."""
-        self.root = entry.header
+        self.root, self.root_roster = entry.header, self.roster_after(entry.header.digest)
         del self._entries[entry.header.digest]
         for account, sequence in entry.sequences.items():
             self.directory.sequences[account] = sequence

@@ -5,7 +5,7 @@ It is written in the checkpoint's transaction, and shortened by pruning, a littl
     blocks    height u64                → log position of the block u64, of its finalization u64 (0: it has none of its
                                           own), history position u64
     fates     bundle digest             → height u64, place in the block u32, first event u32, number of events u32
-    headers   height u64                → header, 160 bytes, and the finalization (empty: it has none of its own), of
+    headers   height u64                → header, 204 bytes, and the finalization (empty: it has none of its own), of
                                           blocks that were pruned
     segments  of u8, segment u32        → the highest height u64 that has a record in this segment of the log (0) or of
                                           the history (1)

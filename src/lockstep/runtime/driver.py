@@ -24,6 +24,7 @@ from lockstep.runtime.clock import Clock
 from lockstep.runtime.execution import Execution
 from lockstep.runtime.server import ClientServer
 from lockstep.runtime.serving import Serving
+from lockstep.runtime.set_files import SetFiles
 from lockstep.runtime.storage import Storage
 from lockstep.runtime.transport import Transport
 from lockstep.wire.client import AskStatus, StatusReply, StorageStatus
@@ -43,6 +44,7 @@ class Parts:
     storage: Storage
     execution: Execution
     serving: Serving
+    sets: SetFiles
     note: Callable[[Severity, str], None]
     halted: Callable[[Halt], None]
     committed: Callable[[int], None]
@@ -77,6 +79,7 @@ class Driver:
             effect_.Execute: parts.execution.put,
             effect_.Commit: self._commit,
             effect_.Checkpoint: self._checkpoint,
+            effect_.RosterChanged: self._roster_changed,
             effect_.Reply: self._reply,
             effect_.ServeChain: parts.serving.put,
             effect_.ServeFate: parts.serving.put,
@@ -170,6 +173,10 @@ class Driver:
         """From now on this replica is of the past."""
         self._parts.storage.pass_on(InstallJob(effect.target, effect.is_rebuilt))
         self.stop()
+
+    def _roster_changed(self, effect: effect_.RosterChanged) -> None:
+        self._parts.sets.put(effect.roster)
+        self._parts.transport.roster_changed(effect.roster.members)
 
     def _reply(self, effect: effect_.Reply) -> None:
         message = effect.message

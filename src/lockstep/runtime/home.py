@@ -120,6 +120,11 @@ class Home:
         return self.path / "checkpoints"
 
     @property
+    def sets(self) -> Path:
+        """Folder of the validator sets that were seen."""
+        return self.path / "sets"
+
+    @property
     def history(self) -> Path:
         """Folder of the event history."""
         return self.path / "history"

@@ -1,5 +1,7 @@
 """Answers for light clients from the disk: older finalizations, and outcomes with their proofs."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from lockstep.base.errors import StorageFailed
@@ -10,9 +12,11 @@ from lockstep.node.record import StoredBlock, decode_record, stored_block
 from lockstep.node.retention import pruned_text
 from lockstep.runtime.history import HistoryReader
 from lockstep.runtime.index import Index
+from lockstep.sync.light_shown import light_reply
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.light import HEADERS_PER_REPLY_MAX, AskLight, AskOutcome, LightReply, OutcomeReply
 from lockstep.wire.message import ChainBlock
+from lockstep.wire.validators import ValidatorSet
 
 _blocks = msgspec.msgpack.Decoder(ChainBlock)
 _finalizations = msgspec.msgpack.Decoder(Finalization)
@@ -21,7 +25,11 @@ _finalizations = msgspec.msgpack.Decoder(Finalization)
 class LightServing:
     """Reads with the serving thread's readers."""
 
-    def __init__(self, log: LogReader, history: HistoryReader, index: Index) -> None:
+    def __init__(
+        self, log: LogReader, history: HistoryReader, index: Index, known: Callable[[bytes], ValidatorSet | None]
+    ) -> None:
+        """`known`: validator sets by their hash."""
+        self._known = known
         self._log = log
         self._history = history
         self._index = index
@@ -43,9 +51,7 @@ class LightServing:
                 break
             headers.append(header)
             if final is not None:
-                validators = effect.validators
-                keys = b"".join(validators.keys)
-                return LightReply(request.token, tuple(headers), final, keys, validators.stakes, lowest)
+                return light_reply(request.token, tuple(headers), final, self._known, lowest)
         return LightReply(request.token, (), None, b"", (), lowest)
 
     def _header(self, height: int) -> tuple[bytes, Finalization | None]:

@@ -39,9 +39,11 @@ from lockstep.runtime.pruning import Pruner
 from lockstep.runtime.restore import Opened, open_files
 from lockstep.runtime.server import ClientLimits, ClientServer
 from lockstep.runtime.serving import Serving
+from lockstep.runtime.set_files import SetFiles
 from lockstep.runtime.storage import Storage
 from lockstep.runtime.transport import Transport
 from lockstep.venue.warm import warm_up
+from lockstep.wire.roster import genesis_roster
 
 if TYPE_CHECKING:
     from lockstep.runtime.metrics import Metrics
@@ -130,10 +132,15 @@ class Node:
         )  # fmt: skip
         self._execution = execution
         carry_one = self._to_loop(lambda effect: driver.carry_out((effect,)))
-        serving = Serving(home.log, home.history, opened.index, opened.store, carry_one, self._failed_elsewhere, in_use)
+        sets = SetFiles(home.sets, home.genesis.chain_id)
+        for roster in (genesis_roster(home.genesis), opened.restored.roster):
+            sets.put(roster)
+        serving = Serving(
+            home.log, home.history, opened.index, opened.store, sets, carry_one, self._failed_elsewhere, in_use
+        )
         replica = _core(home, opened.restored, clock.now_us())
         parts = Parts(
-            transport, server, storage, execution, serving, self._note, self._halted, self._committed,
+            transport, server, storage, execution, serving, sets, self._note, self._halted, self._committed,
             lambda: archive.stored,
         )  # fmt: skip
         gc.collect()

@@ -61,7 +61,9 @@ def open_files(home: Home, warm_up: Callable[[], None] = lambda: None) -> Opened
     venue = Venue(home.genesis, None if saved is None else (saved[0].manifest, saved[1]))
     newest = max((r.block.header.height for r in records if isinstance(r, StoredBlock)), default=header.height)
     is_rebuilt = meta is not None and meta.is_rebuilt
-    restored = Restored(header, venue.ledger.root, directory_of(venue), observed_of(venue), records, is_rebuilt)
+    restored = Restored(
+        header, venue.ledger.root, directory_of(venue), venue.roster, observed_of(venue), records, is_rebuilt
+    )
     executor = Executor(venue, header.digest, header.height)
     notes = [*log.notes, *history.notes]
     return Opened(store, Index(store), history, log, places, executor, restored, newest, notes)

@@ -37,6 +37,7 @@ from lockstep.runtime.history import HistoryReader
 from lockstep.runtime.in_use import InUse
 from lockstep.runtime.index import Index
 from lockstep.runtime.light_serving import LightServing
+from lockstep.runtime.set_files import SetFiles
 from lockstep.runtime.store import PinnedCheckpoint, Store
 from lockstep.runtime.worker import Worker
 from lockstep.sync.checkpoint_server import CheckpointServer
@@ -94,6 +95,7 @@ class Serving:
         history: Path,
         index: Index,
         store: Store,
+        sets: SetFiles,
         answered: Callable[[Effect], None],
         failed: Callable[[BaseException], None],
         in_use: InUse | None = None,
@@ -105,7 +107,7 @@ class Serving:
         self._log = LogReader(Directory(log))
         self._history = HistoryReader(history)
         self._index = index
-        self._light = LightServing(self._log, self._history, index)
+        self._light = LightServing(self._log, self._history, index, sets.get)
         self._events = EventReader(self._log, self._history, index)
         self._answered = answered
         self._checkpoints = CheckpointServer(StoredCheckpoints(store))

@@ -27,6 +27,7 @@ from lockstep.node.executor import Executor
 from lockstep.node.record import Record, StoredBlock, decode_record
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.in_use import hold_home
+from lockstep.runtime.set_files import SetFiles
 from lockstep.runtime.store import CheckpointMeta, Store
 from lockstep.venue.venue import Execution, Venue
 from lockstep.wire.block import Header, genesis_header
@@ -34,7 +35,7 @@ from lockstep.wire.block import decode_header as decode_block_header
 from lockstep.wire.certificate import Finalization, verify_certificate
 from lockstep.wire.genesis import load_genesis
 from lockstep.wire.observation import Observation
-from lockstep.wire.validators import ValidatorSet, validator_set
+from lockstep.wire.validators import ValidatorSet
 from lockstep.wire.vote import Finalize
 
 
@@ -61,7 +62,8 @@ class StoredChain:
             with self._opened_store() as store:
                 meta = store.checkpoint()
         if meta is not None:
-            _check_checkpoint(meta, validator_set(self.genesis), home)
+            sets = SetFiles(home / "sets", self.genesis.chain_id)
+            _check_checkpoint(meta, sets.deciding(self.genesis, decode_block_header(meta.header)), home)
         self._from_genesis = meta is None
         self.base = (
             genesis_header(self.genesis.chain_id, self.genesis.time_ms)

@@ -23,7 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from lockstep.base.digest import digest
 from lockstep.base.errors import ConfigurationError
 from lockstep.base.keys import PrivateKey
-from lockstep.wire.genesis import Genesis
+from lockstep.wire.genesis import Genesis, Validator
 
 NOT_BEFORE: Final = datetime(2000, 1, 1, tzinfo=UTC)
 NOT_AFTER: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -112,6 +112,15 @@ def peer_client_context(
 ) -> ssl.SSLContext:  # fmt: skip
     """Dials servers that prove such a key; which one is checked after the handshake."""
     return _identified(_context(ssl.PROTOCOL_TLS_CLIENT, certificates), key, own)
+
+
+def trust_certificate(validator: Validator, *contexts: ssl.SSLContext) -> None:
+    """From now on, believe a validator that joined the chain; raises `ConfigurationError` when its certificate is not
+    for its key."""
+    if certificate_key(validator.certificate) != validator.public_key:
+        raise ConfigurationError("its TLS certificate is for another key")
+    for context in contexts:
+        context.load_verify_locations(cadata=validator.certificate)
 
 
 def client_server_context(key: PrivateKey) -> ssl.SSLContext:

@@ -11,9 +11,10 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
-from lockstep.base.errors import Reason, Refused
+from lockstep.base.errors import ConfigurationError, Reason, Refused
 from lockstep.base.keys import PrivateKey
 from lockstep.base.limits import FIRST_OBSERVER
 from lockstep.node.effects import Severity
@@ -30,8 +31,9 @@ from lockstep.runtime.tls import (
     observers_authority,
     peer_client_context,
     peer_server_context,
+    trust_certificate,
 )
-from lockstep.wire.genesis import Genesis
+from lockstep.wire.genesis import Genesis, Validator
 from lockstep.wire.message import Hello, PeerMessage, StatePart, encode_message, encode_part
 from lockstep.wire.observer import ADDRESSES_MAX, Addresses, HelloObserver, Turned
 
@@ -57,23 +59,27 @@ class Transport:
         admission: Admission = NOBODY,
         announce: str = "",
         follow: Sequence[str] = (),
+        members: Sequence[Validator] = (),
     ) -> None:
         """Binds the listening address at once; raises `OSError`. `index` None: this node doesn't vote; `announce` is
-        then where others may dial it, and `follow` whom it dials, all validators if empty."""
-        validators = genesis.validators
+        then where others may dial it, and `follow` whom it dials, all validators if empty. `members` are the chain's
+        validators by now; those of genesis if empty."""
+        validators = tuple(members or genesis.validators)
         self._greeting = Greeting(
             genesis.chain_id, index, tuple(v.public_key for v in validators), key.public, announce
         )  # fmt: skip
         self._validators = validators
+        self._is_started = False
         self._on_event = on_event
         self._note = note
         trusted = [v.certificate for v in validators]
         own = make_observer_certificate(key, genesis.chain_id) if index is None else None
         if index is None or admission.observers_max:
             trusted.append(observers_authority(genesis.chain_id))
-        accepting = peer_server_context(key, trusted, own)
-        self._listener = Listener(*parse_address(listen), accepting, self._accepted, self._failed)
-        self._dialling = Dialling(peer_client_context(key, trusted, own), self._dialled)
+        self._accepting = peer_server_context(key, trusted, own)
+        self._trusting = peer_client_context(key, trusted, own)
+        self._listener = Listener(*parse_address(listen), self._accepting, self._accepted, self._failed)
+        self._dialling = Dialling(self._trusting, self._dialled)
         self._guests = Guests(admission)
         self._seeker = Seeker(announce) if index is None else None
         self._give_places(follow)
@@ -114,6 +120,7 @@ class Transport:
 
     def start(self) -> None:
         """Begin to accept and to dial."""
+        self._is_started = True
         self._listener.start()
         self._tell()
         if self._seeker is not None:
@@ -122,6 +129,26 @@ class Transport:
         for peer in self.traffic:
             if peer > (self._greeting.index or 0):
                 self._dialling.keep_dialling(self._validators[peer].peer_address, peer)
+
+    def roster_changed(self, members: Sequence[Validator]) -> None:
+        """Validators have joined the chain: trust their certificates, and dial those of higher index."""
+        own = self._greeting.index
+        for index in range(len(self._validators), len(members)):
+            member = members[index]
+            self._validators = (*self._validators, member)
+            self._greeting = replace(self._greeting, keys=(*self._greeting.keys, member.public_key))
+            if index == own or member.public_key == self._greeting.own_key:
+                continue
+            self.traffic[index] = Traffic()
+            try:
+                trust_certificate(member, self._accepting, self._trusting)
+                parse_address(member.peer_address)
+            except ConfigurationError as error:
+                self._note(Severity.WARNING, f"{self._name(index)} cannot be connected to: {error}")
+                continue
+            self._note(Severity.INFO, f"{self._name(index)} is on the roster")
+            if self._is_started and self._seeker is None and own is not None and index > own:
+                self._dialling.keep_dialling(member.peer_address, index)
 
     async def close(self) -> None:
         """Close everything."""

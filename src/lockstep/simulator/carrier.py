@@ -39,6 +39,7 @@ class Carrier:
             effect_.Execute: self._execute,
             effect_.Commit: self._commit,
             effect_.Checkpoint: lambda e: node.storage.put((e, node.executor.venue.ledger.checkpoint())),
+            effect_.RosterChanged: lambda e: node.home.learn(e.roster),  # everybody can be reached anyway
             effect_.Reply: self._reply,
             effect_.ServeChain: self._serve_chain,
             effect_.ServeFate: self._serve_fate,
@@ -64,7 +65,7 @@ class Carrier:
     def restore(self, records: Sequence[Record]) -> None:
         """The log is open, and holds these."""
         node = self._node
-        self._light = SimulatedLight(node.storage.reader, node.home.store, self._events_of)
+        self._light = SimulatedLight(node.storage.reader, node.home.store, self._events_of, node.home.sets.get)
         self._certificates = {record.block: record for record in records if isinstance(record, Finalization)}
 
     # -- messages -------------------------------------------------------------------------------------

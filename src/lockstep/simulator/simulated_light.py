@@ -9,20 +9,27 @@ from lockstep.node.effects import ServeProof
 from lockstep.node.prover import prove_outcome
 from lockstep.node.record import decode_record, stored_block
 from lockstep.simulator.simulated_store import SimulatedStore
+from lockstep.sync.light_shown import light_reply
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.light import HEADERS_PER_REPLY_MAX, AskLight, AskOutcome, LightReply, OutcomeReply
 from lockstep.wire.message import ChainBlock
+from lockstep.wire.validators import ValidatorSet
 
 _blocks = msgspec.msgpack.Decoder(ChainBlock)
 
 
 class SimulatedLight:
-    """Reads the log where the store's index says; `events` are a final block's event rows, by height."""
+    """Reads the log where the store's index says; `events` are a final block's event rows, by height; `known` validator
+    sets, by their hash."""
 
-    def __init__(self, log: LogReader, store: SimulatedStore, events: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, log: LogReader, store: SimulatedStore, events: Callable[[int], bytes],
+        known: Callable[[bytes], ValidatorSet | None],
+    ) -> None:  # fmt: skip
         self._log = log
         self._store = store
         self._events = events
+        self._known = known
 
     def answer(self, effect: ServeProof) -> LightReply | OutcomeReply:
         """The reply to a request."""
@@ -39,8 +46,8 @@ class SimulatedLight:
                 break
             headers.append(self._block(place.block).header)
             if place.certificate:
-                keys, final = b"".join(effect.validators.keys), self._finalization(place.certificate)
-                return LightReply(request.token, tuple(headers), final, keys, effect.validators.stakes)
+                final = self._finalization(place.certificate)
+                return light_reply(request.token, tuple(headers), final, self._known)
         return LightReply(request.token, (), None, b"", ())
 
     def _outcome(self, request: AskOutcome) -> OutcomeReply:

@@ -37,6 +37,8 @@ from lockstep.wire.block import decode_header, genesis_header
 from lockstep.wire.client import ClientReply, ClientRequest
 from lockstep.wire.genesis import Genesis
 from lockstep.wire.message import PeerMessage
+from lockstep.wire.roster import Roster, genesis_roster
+from lockstep.wire.validators import ValidatorSet
 
 if TYPE_CHECKING:
     from lockstep.simulator.world import World
@@ -51,6 +53,14 @@ class Home:
     clock: NodeClock = field(default_factory=NodeClock)
     is_rebuilt: bool = False
     """Made anew for a validator that has voted before: its record of own votes is not complete."""
+
+    sets: dict[bytes, ValidatorSet] = field(default_factory=dict)
+    """Validator sets by their hash, for light clients."""
+
+    def learn(self, roster: Roster) -> None:
+        """Keep the set that decides, and the one to come."""
+        for validators in (roster.validators, roster.next_set):
+            self.sets[validators.hash] = validators
 
     def rebuild(self) -> None:
         """Everything is lost, but the key."""
@@ -144,7 +154,11 @@ class SimulatedNode:
         self.executor = Executor(venue, header.digest, header.height)
         self._directory = directory_of(venue)
         is_rebuilt = home.is_rebuilt or (meta is not None and meta.is_rebuilt)
-        restored = Restored(header, venue.ledger.root, self._directory, observed_of(venue), records, is_rebuilt)
+        restored = Restored(
+            header, venue.ledger.root, self._directory, venue.roster, observed_of(venue), records, is_rebuilt
+        )
+        for roster in (genesis_roster(genesis), venue.roster):
+            home.learn(roster)
         self.replica: Replica | Follower
         if votes(self.index):
             self.replica = Replica(genesis, self._identity, restored, self.now_us, self.machine.state_from_blocks)

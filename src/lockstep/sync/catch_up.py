@@ -159,8 +159,13 @@ class CatchUp:
                 peer.lacked(chain.lowest, now_us)
             return
         try:
-            if decode_header(chain.blocks[0].header).height not in peer.asked:
+            first = decode_header(chain.blocks[0].header)
+            if first.height not in peer.asked:
                 reached("catch-up: blocks that nobody asked for")
+                return
+            if first.validators != self.validators.hash:
+                reached("catch-up: blocks of an epoch that cannot be verified yet")
+                peer.lacked(0, now_us)
                 return
             batch = check_batch(index, chain, self.validators)
         except Refused as refused:

@@ -14,13 +14,17 @@ pin: 64 bytes a chunk.
 
 from typing import Any, Final, Protocol
 
+import msgspec
 import numpy as np
 
 from lockstep.base.errors import Reason, Refused
+from lockstep.base.limits import VALIDATORS_MAX
 from lockstep.ledger.manifest import Manifest, parse_manifest
 from lockstep.ledger.subtree import ChunkTree, top_level, width
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.sync.state_request import children_level, covered
+from lockstep.venue import schema
+from lockstep.venue.roster_rows import set_in_force
 from lockstep.wire.message import STATE_CHUNKS_MAX, CheckpointOffer, FetchState, StatePart
 
 PINS_MAX: Final = 2
@@ -61,7 +65,27 @@ class _Pin:
         self.state = state
         self.manifest: Manifest = parse_manifest(state.offer.manifest)
         self.began_us = self.asked_us = now_us
+        self.offer = self._with_validators(state.offer)
         self._trees: dict[int, ChunkTree] = {}
+
+    def _with_validators(self, offer: CheckpointOffer) -> CheckpointOffer:
+        """With the set that signed it, which is the one that its state tells: no epoch ends at a checkpoint."""
+        rows = [self._rows(table) for table in (schema.VENUE, schema.VALIDATORS)]
+        if any(found is None for found in rows):
+            return offer  # a state of something else than a venue
+        venue, validators = rows
+        assert venue is not None and validators is not None
+        keys, stakes = set_in_force(venue, validators)
+        return msgspec.structs.replace(offer, keys=keys, stakes=stakes)
+
+    def _rows(self, table: int) -> "np.ndarray[Any, Any] | None":
+        name, dtype = schema.ROWS[table]
+        if table >= len(self.manifest.tables) or self.manifest.tables[table].name != name:
+            return None
+        used = self.manifest.tables[table].used_bytes
+        if used % dtype.itemsize or used > VALIDATORS_MAX * 1024:
+            return None
+        return np.frombuffer(self.state.read(table, 0, -(-used // CHUNK_BYTES))[:used], dtype)
 
     def tree(self, table: int) -> ChunkTree:
         if table not in self._trees:
@@ -86,7 +110,7 @@ class CheckpointServer:
         if pin is None:
             return None
         pin.asked_us = now_us
-        return pin.state.offer
+        return pin.offer
 
     def part(self, request: FetchState, now_us: int) -> StatePart:
         """Nodes or chunks; raises `Refused` for a request that no honest peer makes."""

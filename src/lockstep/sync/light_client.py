@@ -138,18 +138,23 @@ class LightClient:
         if state is None or self.fork is not None:
             raise Refused(Reason.BAD_CERTIFICATE, "nothing is trusted: follow the chain first")
         self._require_fresh(now_ms)
-        anchor = state.anchor
+        head, anchor, validators = self._head, state.anchor, state.validators
+        if head is not None and header.validators == head.validators.hash:
+            validators = head.validators  # the last block of an epoch is decided by the set before the one trusted next
+        if header.validators != validators.hash:
+            raise Refused(Reason.NOT_READY, "another set than the trusted one decided it: follow the chain first")
         if header.height <= state.height:
-            anchor = Anchor(header.height - 1, None, anchor.next_hash, anchor.next_validators)
+            anchor = Anchor(header.height - 1, None, validators.hash, validators)
         self.certificates += 1
-        signers = check_shown(header, finalization, state.validators)
-        shown = Shown((header,), finalization, state.validators, signers)
+        signers = check_shown(header, finalization, validators)
+        following = None if header.closes_epoch else validators
+        shown = Shown((header,), finalization, validators, signers, following)
         verdict, why = judge(anchor, shown.claim, now_ms, self.rule)
         if verdict is not Verdict.SUCCESS:
             raise Refused(Reason.BAD_CERTIFICATE, why)
         if header.height == state.height and finalization.block != state.block:
             raise Refused(Reason.BAD_CERTIFICATE, f"another block of height {state.height} is trusted: ask witnesses")
-        if header.height <= state.height:
+        if header.height <= state.height or following is None:
             return []
         self._base = anchor
         return [*self._adopt(shown), *(Ask(witness, header.height) for witness in self.sources[1:])]
@@ -223,7 +228,7 @@ class LightClient:
             return [Agreed(source, height, is_behind=True)]
         if shown.headers[0].height != height:
             return []  # about an earlier head
-        mine = Shown((head.header,), head.finalization, head.validators, head.signers)
+        mine = Shown((head.header,), head.finalization, head.validators, head.signers, head.next_validators)
         if not differ(mine, shown):
             return [Agreed(source, height, is_behind=False)]
         verdict, why = judge(self._base, shown.claim, now_ms, self.rule)

@@ -26,10 +26,11 @@ from lockstep.base.digest import digest
 from lockstep.base.errors import Reason, Refused
 from lockstep.base.marks import reached
 from lockstep.ledger.manifest import Manifest, parse_manifest
+from lockstep.sync.light_shown import shown_set
 from lockstep.sync.state_peers import TIMEOUT_US, StatePeer, StatePeers
 from lockstep.sync.state_walk import Arrived, LocalTable, Piece, StateWalk
 from lockstep.wire.block import Header, decode_header
-from lockstep.wire.certificate import Finalization, verify_certificate
+from lockstep.wire.certificate import Finalization, is_about, verify_certificate
 from lockstep.wire.message import CheckpointOffer, FetchCheckpoint, FetchState, StatePart
 from lockstep.wire.validators import ValidatorSet
 
@@ -60,16 +61,27 @@ class Target:
         return self.offer.certificate
 
 
-def check_offer(offer: CheckpointOffer, validators: ValidatorSet) -> Target:
-    """Check an offer entirely; raises `Refused`."""
+def check_offer(offer: CheckpointOffer, known: ValidatorSet) -> Target:
+    """Check an offer entirely, by a set that is known; raises `Refused`, with `STRANGER` for one that is not a lie, but
+    that this set cannot vouch for.
+
+    A certificate by another set is believed when signers with more than 1/3 of the known set's stake are among its
+    own, so at least one that is honest (the light client's rule for skipping). Where the sets have not that much in
+    common, blocks have to be replayed up to the change."""
     header, certificate = decode_header(offer.header), offer.certificate
-    if (header.chain_id, header.digest) != (validators.chain_id, certificate.block):
+    if header.chain_id != known.chain_id or not is_about(certificate, header):
         raise Refused(Reason.BAD_CERTIFICATE, "the checkpoint's certificate is for another block")
-    if (header.height, digest(offer.manifest)) != (certificate.height, certificate.state_root):
+    if digest(offer.manifest) != certificate.state_root:
         raise Refused(
             Reason.BAD_CERTIFICATE, "the checkpoint's manifest is not of the state that its certificate signs"
         )
-    verify_certificate(certificate, validators)
+    if header.validators == known.hash:
+        verify_certificate(certificate, known)
+    else:
+        shown = shown_set(offer.keys, offer.stakes, known.chain_id, header.validators)
+        signers = [shown.keys[signer] for signer in verify_certificate(certificate, shown)]
+        if 3 * known.stake_of(i for i, key in enumerate(known.keys) if key in signers) <= known.total:
+            raise Refused(Reason.STRANGER, "too few of the validators known here signed the checkpoint")
     return Target(offer, header, parse_manifest(offer.manifest))
 
 
@@ -178,7 +190,10 @@ class StateSync:
             try:
                 target = check_offer(offer, self._validators)
             except Refused as refused:
-                self._blame(peer, str(refused))
+                if refused.reason is Reason.STRANGER:
+                    reached("state sync: a checkpoint by validators that are not known")
+                else:
+                    self._blame(peer, str(refused))
                 return
         if target.header.height == known.gone:
             return  # it said that it doesn't serve that one

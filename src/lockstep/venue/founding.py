@@ -6,6 +6,7 @@ import numpy as np
 
 from lockstep.ledger.table import CHUNK_BYTES, Table, Undo, touch
 from lockstep.venue import schema
+from lockstep.venue.roster_rows import record_row
 from lockstep.wire.genesis import Genesis
 
 
@@ -23,6 +24,7 @@ def found(genesis: Genesis, tables: tuple[Table, ...], undo: Undo) -> None:
         schema.VALIDATORS: _validators(genesis),
         schema.ACCOUNTS: _accounts(genesis),
         schema.KEYS: _keys([account.public_key for account in genesis.accounts]),
+        schema.RECORDS: np.concatenate([record_row(validator) for validator in genesis.validators]),
     }
     for number, rows in filled.items():
         _fill(tables[number], undo, rows)
@@ -83,7 +85,7 @@ def _validators(genesis: Genesis) -> "np.ndarray[Any, Any]":
     keys = _keys([validator.public_key for validator in genesis.validators])
     for name in schema.KEY_ROW.names or ():
         rows[name] = keys[name]
-    rows["stake"] = [validator.stake for validator in genesis.validators]
+    rows["stake"] = rows["next_stake"] = [validator.stake for validator in genesis.validators]
     return rows
 
 

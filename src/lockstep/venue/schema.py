@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from lockstep.ledger.ledger import TableLayout
-from lockstep.wire.genesis import Genesis
+from lockstep.wire.genesis import ADDRESS_BYTES_MAX, CERTIFICATE_BYTES_MAX, NAME_BYTES_MAX, Genesis
 
 VENUE: Final = 0
 INSTRUMENTS: Final = 1
@@ -25,7 +25,8 @@ LEVELS: Final = 8
 LADDER: Final = 9
 CLIENT_IDS: Final = 10
 POSITIONS: Final = 11
-TABLES: Final = 12
+RECORDS: Final = 12
+TABLES: Final = 13
 
 VENUE_ROW: Final = np.dtype(
     [
@@ -57,7 +58,9 @@ VENUE_ROW: Final = np.dtype(
         ("liquidations", "<i8"),
         ("insurance_paid", "<i8"),
         ("shortfalls", "<i8"),  # accounts now left negative, insurance being empty
-        ("reserved", "<u8", (12,)),
+        ("epoch", "<i8"),  # changes of validators that took effect
+        ("change_height", "<i8"),  # of this epoch's last block while a change is pending, else 0
+        ("reserved", "<u8", (10,)),
     ]
 )
 
@@ -92,7 +95,30 @@ INSTRUMENT_ROW: Final = np.dtype(
 KEY_ROW: Final = np.dtype([("key_0", "<u8"), ("key_1", "<u8"), ("key_2", "<u8"), ("key_3", "<u8")])
 """The 32 bytes of a public key, as OPEN_ACCOUNT spells them."""
 
-VALIDATOR_ROW: Final = np.dtype([*KEY_ROW.descr, ("stake", "<i8"), ("reserved", "<u8", (3,))])
+VALIDATOR_ROW: Final = np.dtype(
+    [
+        *KEY_ROW.descr,
+        ("stake", "<i8"),
+        ("next_stake", "<i8"),  # from the next epoch on
+        ("since", "<i8"),  # the first epoch whose set lists it
+        ("reserved", "<u8"),
+    ]
+)
+
+RECORD_ROW: Final = np.dtype(
+    [
+        ("stake", "<i8"),  # that it came with
+        ("name_bytes", "<u2"),
+        ("peer_address_bytes", "<u2"),
+        ("client_address_bytes", "<u2"),
+        ("certificate_bytes", "<u2"),
+        ("name", "u1", (NAME_BYTES_MAX,)),
+        ("peer_address", "u1", (ADDRESS_BYTES_MAX,)),
+        ("client_address", "u1", (ADDRESS_BYTES_MAX,)),
+        ("certificate", "u1", (CERTIFICATE_BYTES_MAX,)),
+    ]
+)
+"""How a validator is called and reached, by its index: what a node needs to connect to one that joined later."""
 
 OBSERVATION_ROW: Final = np.dtype([("price", "<i8"), ("time_ms", "<i8")])
 """Row validator * instruments + instrument; price 0 is no opinion."""
@@ -173,6 +199,7 @@ ROWS: Final = (
     ("ladder", LADDER_ROW),
     ("client_ids", CLIENT_ID_ROW),
     ("positions", POSITION_ROW),
+    ("records", RECORD_ROW),
 )
 """Name and row layout by table number."""
 
@@ -208,8 +235,8 @@ def sizes_of(genesis: Genesis) -> Sizes:
     capacities = (
         1,
         len(genesis.instruments),
-        len(genesis.validators),
-        len(genesis.validators) * len(genesis.instruments),
+        parameters.validators_max,
+        parameters.validators_max * len(genesis.instruments),
         parameters.accounts_max,
         parameters.accounts_max,
         parameters.orders_max,
@@ -218,6 +245,7 @@ def sizes_of(genesis: Genesis) -> Sizes:
         ladder[-1],
         parameters.orders_max * CLIENT_IDS_PER_ORDER,
         parameters.positions_max,
+        parameters.validators_max,
     )
     return Sizes(capacities, tuple(levels[:-1]), tuple(ladder[:-1]))
 

@@ -15,11 +15,14 @@ from lockstep.venue import schema
 from lockstep.venue.event import EVENT
 from lockstep.venue.founding import found
 from lockstep.venue.memory import FILLS, HEIGHT, NEED, TIME_MS, Memory
+from lockstep.venue.roster_rows import CHUNKS_MAX, read_roster, turn_epoch, write_roster
 from lockstep.venue.run import EVENTS_PER_STEP_MAX, begin_block, run_checks, run_commands
 from lockstep.venue.summary import summarise
 from lockstep.wire.command import COMMAND
 from lockstep.wire.genesis import Genesis
 from lockstep.wire.observation import OBSERVATION
+from lockstep.wire.roster import Roster
+from lockstep.wire.set_change import SetChange
 
 _EVENTS_PER_COMMAND: Final = 2
 """An event buffer has so many rows a command. A block with more events is executed in several stretches."""
@@ -57,24 +60,30 @@ class Venue:
             self.ledger.load(*stored)
         self._memory = Memory(self.ledger.tables)
         self._opened_before = len(genesis.accounts)
+        self._genesis = genesis
 
     def _found(self, genesis: Genesis) -> None:
         undo = self.ledger.begin()
-        founding_chunks = 64 + sum(len(rows) for rows in (genesis.accounts, genesis.validators, genesis.instruments))
+        founding_chunks = 64 + sum(
+            len(rows) for rows in (genesis.accounts, genesis.validators, genesis.validators, genesis.instruments)
+        )
         while len(undo.places) < founding_chunks:
             undo = self.ledger.grow_undo()
         found(genesis, self.ledger.tables, undo)
         self.ledger.seal()
         self.ledger.commit()
 
-    def execute(self, height: int, time_ms: int, observations: Array, bundles: Array, commands: Array) -> Execution:
+    def execute(
+        self, height: int, time_ms: int, observations: Array, bundles: Array, commands: Array,
+        change: SetChange | None = None,
+    ) -> Execution:  # fmt: skip
         """Execute a block in a new epoch and seal it.
 
         `observations` (OBSERVATION rows), `bundles` (BUNDLE_SPAN rows) and `commands` (COMMAND rows) are those of the
-        block, whose signatures, sequences and expiry the caller has checked. Raises `InvariantBroken` when the bundles
-        do not divide the commands.
+        block, whose signatures, sequences and expiry the caller has checked, like `change`. Raises `InvariantBroken`
+        when the bundles do not divide the commands.
         """
-        events = self.run(height, time_ms, observations, bundles, commands)
+        events = self.run(height, time_ms, observations, bundles, commands, change)
         return Execution(
             height=height,
             state_root=self.ledger.seal(),
@@ -85,7 +94,10 @@ class Venue:
             summary=summarise(self.rows(schema.INSTRUMENTS)),
         )
 
-    def run(self, height: int, time_ms: int, observations: Array, bundles: Array, commands: Array) -> Array:
+    def run(
+        self, height: int, time_ms: int, observations: Array, bundles: Array, commands: Array,
+        change: SetChange | None = None,
+    ) -> Array:  # fmt: skip
         """The part of `execute` before hashing: the block's events, in a new epoch that is not sealed yet."""
         self._opened_before = len(self.rows(schema.ACCOUNTS))
         self._memory.use_undo(self.ledger.begin())
@@ -110,7 +122,27 @@ class Venue:
                 self._grow_undo()
         stretches.append(self._memory.take_events())
         self._set_counts()
+        self._change_validators(height, change)
         return stretches[0] if len(stretches) == 1 else _joined(stretches)
+
+    @property
+    def roster(self) -> Roster:
+        """The validators, as of the newest block."""
+        return read_roster(self.ledger.tables, self._genesis)
+
+    def _change_validators(self, height: int, change: SetChange | None) -> None:
+        """At the end of a block: a change of validators is ordered, or one takes effect."""
+        tables = self.ledger.tables
+        turns = int(tables[schema.VENUE].rows[0]["change_height"]) == height > 0
+        if change is None and not turns:
+            return
+        undo = self._memory.undo
+        while _room(undo) < CHUNKS_MAX:
+            undo = self.ledger.grow_undo()
+        if change is not None:
+            write_roster(tables, undo, height, self._genesis.parameters.epoch_blocks, change)
+        else:
+            turn_epoch(tables, undo)
 
     def rollback(self) -> None:
         """Take back the newest block."""

@@ -1,9 +1,12 @@
-"""A block: a fixed-width header and a payload of bundle digests, observations and evidence.
+"""A block: a fixed-width header and a payload of bundle digests, observations, evidence and a change of validators.
 
-Header (160 bytes, little-endian):
+Header (204 bytes, little-endian):
 
     chain id 32 | height u64 | view u64 | parent view u64 | time_ms i64 | proposer u32 | bundles u32 | commands u32 |
-    reserved u32 = 0 | parent digest 32 | payload digest 32 | reserved 16 = 0
+    parent digest 32 | payload digest 32 | validators 32 | next validators 32
+
+`validators` is the hash of the set that decides this block, `next validators` of the one that decides its child: they
+differ in the last block of an epoch.
 
 The block's digest is the BLAKE3 of its header. The payload is canonical MessagePack and bound by its digest, so
 a light client needs only headers. State and event roots are not in the header: they are in the finalise votes
@@ -19,13 +22,12 @@ import msgspec
 
 from lockstep.base.digest import DIGEST_BYTES, ZERO_DIGEST, digest
 from lockstep.base.errors import Reason, Refused
-from lockstep.base.limits import BLOCK_BUNDLES_MAX, BLOCK_COMMANDS_MAX, VALIDATORS_MAX
+from lockstep.base.limits import BLOCK_BUNDLES_MAX, BLOCK_COMMANDS_MAX, SET_CHANGE_BYTES_MAX, VALIDATORS_MAX
 from lockstep.wire.codec import decode_canonical, encode
 
-_HEADER: Final = struct.Struct("<32sQQQqIIII32s32s16s")
+_HEADER: Final = struct.Struct("<32sQQQqIII32s32s32s32s")
 HEADER_BYTES: Final = _HEADER.size
 EVIDENCE_PER_BLOCK_MAX: Final = 16
-_RESERVED: Final = bytes(16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +44,27 @@ class Header:
     commands: int
     parent: bytes
     payload: bytes
+    validators: bytes = ZERO_DIGEST
+    next_validators: bytes = ZERO_DIGEST
     digest: bytes = field(init=False, compare=False)
     _raw: bytes = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         raw = _HEADER.pack(
             self.chain_id, self.height, self.view, self.parent_view, self.time_ms, self.proposer,
-            self.bundles, self.commands, 0, self.parent, self.payload, _RESERVED,
+            self.bundles, self.commands, self.parent, self.payload, self.validators, self.next_validators,
         )  # fmt: skip
         object.__setattr__(self, "_raw", raw)
         object.__setattr__(self, "digest", digest(raw))
 
     def encode(self) -> bytes:
-        """The 160 header bytes."""
+        """The 204 header bytes."""
         return self._raw
+
+    @property
+    def closes_epoch(self) -> bool:
+        """Whether its child is decided by another set."""
+        return self.validators != self.next_validators
 
 
 @lru_cache(maxsize=256)
@@ -64,16 +73,16 @@ def decode_header(raw: bytes) -> Header:
     network decodes it once for each node."""
     if len(raw) != HEADER_BYTES:
         raise Refused(Reason.MALFORMED, f"a header has {HEADER_BYTES} bytes, this has {len(raw)}")
-    chain, height, view, parent_view, time_ms, proposer, bundles, commands, zero, parent, payload, zeros = (
+    chain, height, view, parent_view, time_ms, proposer, bundles, commands, parent, payload, present, following = (
         _HEADER.unpack(raw)
     )
-    if zero or zeros != _RESERVED:
-        raise Refused(Reason.NON_CANONICAL, "a reserved field of the header is not zero")
     if max(height, view, parent_view) >= 1 << 63 or time_ms < 0 or proposer >= VALIDATORS_MAX:
         raise Refused(Reason.MALFORMED, "a field of the header is out of range")
     if bundles > BLOCK_BUNDLES_MAX or commands > BLOCK_COMMANDS_MAX:
         raise Refused(Reason.OVERSIZE, f"{bundles} bundles with {commands} commands are too many for a block")
-    return Header(chain, height, view, parent_view, time_ms, proposer, bundles, commands, parent, payload)
+    return Header(
+        chain, height, view, parent_view, time_ms, proposer, bundles, commands, parent, payload, present, following
+    )
 
 
 class Payload(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -82,6 +91,8 @@ class Payload(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     bundles: bytes
     observations: tuple[bytes, ...]
     evidence: tuple[bytes, ...]
+    change: bytes = b""
+    """An approved change of validators (`wire.set_change`), or nothing."""
 
     def encode(self) -> bytes:
         """Canonical MessagePack; its BLAKE3 is in the header."""
@@ -104,6 +115,8 @@ def decode_payload(raw: bytes) -> Payload:
         raise Refused(Reason.OVERSIZE, "too many bundles or observations in a payload")
     if len(payload.evidence) > EVIDENCE_PER_BLOCK_MAX:
         raise Refused(Reason.OVERSIZE, f"a block carries at most {EVIDENCE_PER_BLOCK_MAX} pieces of evidence")
+    if len(payload.change) > SET_CHANGE_BYTES_MAX:
+        raise Refused(Reason.OVERSIZE, f"a change of validators has at most {SET_CHANGE_BYTES_MAX} bytes")
     return payload
 
 

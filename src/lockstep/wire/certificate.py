@@ -14,8 +14,9 @@ from lockstep.base.digest import DIGEST_BYTES
 from lockstep.base.errors import Reason, Refused
 from lockstep.base.keys import SIGNATURE_BYTES, verify
 from lockstep.base.limits import VALIDATORS_MAX
+from lockstep.wire.block import Header
 from lockstep.wire.codec import check_length, check_unsigned
-from lockstep.wire.validators import ValidatorSet
+from lockstep.wire.validators import ValidatorSet, epoch_of
 from lockstep.wire.vote import Finalize, Notarize, Nullify, finalize_bytes, notarize_bytes, nullify_bytes
 
 
@@ -96,6 +97,14 @@ def finalization(votes: list[Finalize], validators: int) -> Finalization:
     return Finalization(v.view, v.height, v.block, v.state_root, v.event_root, *_pack(votes, validators))
 
 
+def is_about(final: Finalization, header: Header) -> bool:
+    """Whether a finalization is of this block. The last block of an epoch may become final in a later view of it."""
+    if (final.block, final.height) != (header.digest, header.height):
+        return False
+    is_again = header.closes_epoch and final.view > header.view and epoch_of(final.view) == epoch_of(header.view)
+    return final.view == header.view or is_again
+
+
 def check_certificate(certificate: Certificate) -> None:
     """Bound every field, before any work is spent; raises `Refused`."""
     check_unsigned(certificate.view, "view")
@@ -120,6 +129,9 @@ def verify_certificate(
     signers = signer_list(certificate.signers, len(validators))
     if len(certificate.signatures) != len(signers) * SIGNATURE_BYTES:
         raise Refused(Reason.BAD_CERTIFICATE, "the certificate does not have one signature for each signer")
+    for signer in signers:
+        if not validators.stakes[signer]:
+            raise Refused(Reason.BAD_CERTIFICATE, f"validator {signer} signed, but has no stake")
     if not validators.is_quorum(validators.stake_of(signers)):
         raise Refused(Reason.BAD_CERTIFICATE, "the certificate's signers are not a quorum")
     message = certificate.message(validators.chain_id)

@@ -12,9 +12,10 @@ import msgspec
 from lockstep.base.digest import DIGEST_BYTES, digest
 from lockstep.base.errors import Reason, Refused
 from lockstep.base.keys import SIGNATURE_BYTES, PrivateKey, verify
-from lockstep.base.limits import CLIENT_FRAME_BYTES_MAX, INSTRUMENTS_MAX, PRICE_TICKS_MAX
+from lockstep.base.limits import CLIENT_FRAME_BYTES_MAX, INSTRUMENTS_MAX, PRICE_TICKS_MAX, SET_CHANGE_BYTES_MAX
 from lockstep.wire.bundle import BUNDLE_BYTES_MAX
 from lockstep.wire.codec import RAW_BUNDLE, check_length, check_unsigned, decode_canonical, encode
+from lockstep.wire.genesis import Validator
 from lockstep.wire.light import (
     AskGenesis,
     AskLight,
@@ -86,6 +87,32 @@ class PriceReport(msgspec.Struct, frozen=True, array_like=True, tag=6, forbid_un
     time_ms: int
     prices: tuple[int, ...]
     signature: bytes
+
+
+class SubmitSetChange(msgspec.Struct, frozen=True, array_like=True, tag=21, forbid_unknown_fields=True):
+    """Have this approved change of validators ordered (`wire.set_change`). Answered by `SubmitReply` at once."""
+
+    raw: bytes
+
+
+class AskValidators(msgspec.Struct, frozen=True, array_like=True, tag=22, forbid_unknown_fields=True):
+    """Who decides, and what is pending?"""
+
+
+class ValidatorsReply(msgspec.Struct, frozen=True, array_like=True, tag=23, forbid_unknown_fields=True):
+    """The roster, as of the node's final height. A claim of this node: the proof is in headers (`AskLight`)."""
+
+    height: int
+    epoch: int
+    epoch_blocks: int
+    validators_hash: bytes
+    members: tuple[Validator, ...]
+    stakes: tuple[int, ...]
+    """Of the set that decides now; members beyond it wait for the next epoch."""
+    next_stakes: tuple[int, ...]
+    """Of all members, when a change is pending; else empty."""
+    change_height: int
+    """The last block of this epoch, when a change is pending; else 0."""
 
 
 class SubmitReply(msgspec.Struct, frozen=True, array_like=True, tag=11, forbid_unknown_fields=True):
@@ -252,13 +279,13 @@ class Goodbye(msgspec.Struct, frozen=True, array_like=True, tag=16, forbid_unkno
 
 
 StructuredRequest = (
-    AskFate | AskAccount | AskStatus | Subscribe | PriceReport | LightRequest | StreamRequest | FetchCheckpoint
-    | FetchState
+    AskFate | AskAccount | AskStatus | Subscribe | PriceReport | SubmitSetChange | AskValidators | LightRequest
+    | StreamRequest | FetchCheckpoint | FetchState
 )  # fmt: skip
 ClientRequest = Submit | StructuredRequest
 StructuredReply = (
-    SubmitReply | Fate | AccountReply | StatusReply | BlockFinal | Goodbye | LightAnswer | StreamAnswer
-    | CheckpointOffer
+    SubmitReply | Fate | AccountReply | StatusReply | BlockFinal | Goodbye | ValidatorsReply | LightAnswer
+    | StreamAnswer | CheckpointOffer
 )  # fmt: skip
 ClientReply = StructuredReply | StatePart
 
@@ -294,6 +321,8 @@ def decode_request(raw: bytes) -> ClientRequest:
             check_length(request.signature, SIGNATURE_BYTES, "signature")
             if len(request.prices) > INSTRUMENTS_MAX or any(not 0 <= p < PRICE_TICKS_MAX for p in request.prices):
                 raise Refused(Reason.MALFORMED, "a price is out of range, or there are too many")
+        case SubmitSetChange() if len(request.raw) > SET_CHANGE_BYTES_MAX:
+            raise Refused(Reason.OVERSIZE, f"a change of validators has at most {SET_CHANGE_BYTES_MAX} bytes")
         case AskLight() | AskState() | AskOutcome() | AskGenesis():
             check_light_request(request)
         case AskEvents() | After():

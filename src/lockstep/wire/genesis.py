@@ -5,6 +5,7 @@ The file is canonical JSON (msgspec, field order as declared, no spaces), so tha
 
 import base64
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -19,6 +20,12 @@ from lockstep.base.limits import (
     PRICE_TICKS_MAX,
     VALIDATORS_MAX,
 )
+
+STAKE_TOTAL_MAX: Final = 1 << 60
+NAME_BYTES_MAX: Final = 64
+ADDRESS_BYTES_MAX: Final = 96
+CERTIFICATE_BYTES_MAX: Final = 752
+"""A validator's record fits a row of 1024 bytes."""
 
 
 class Validator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,6 +77,10 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accounts_max: int = 65_536
     orders_max: int = 262_144
     positions_max: int = 262_144
+    epoch_blocks: int = 1_024
+    """A change of validators takes effect after a block whose height is a multiple of this."""
+    validators_max: int = 64
+    """Validators that the chain can ever have; those that left are counted."""
 
 
 class Genesis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,15 +131,19 @@ def _require(holds: bool, message: str) -> None:
 
 def check_genesis(genesis: Genesis) -> None:
     """Check every bound that the engine later relies on."""
-    _require(1 <= len(genesis.validators) <= VALIDATORS_MAX, f"1 to {VALIDATORS_MAX} validators are needed")
+    most = genesis.parameters.validators_max
+    _require(1 <= most <= VALIDATORS_MAX, f"validators_max must be 1 to {VALIDATORS_MAX}")
+    _require(1 <= len(genesis.validators) <= most, f"1 to {most} validators are needed (validators_max)")
     _require(1 <= len(genesis.instruments) <= INSTRUMENTS_MAX, f"1 to {INSTRUMENTS_MAX} instruments are needed")
     _require(len(genesis.accounts) <= genesis.parameters.accounts_max, "more accounts than accounts_max")
     keys = [validator.public_key for validator in genesis.validators]
     _require(len(set(keys)) == len(keys), "two validators have the same key")
-    _require(sum(v.stake for v in genesis.validators) < 1 << 60, "the total stake is too large")
+    total = sum(v.stake for v in genesis.validators)
+    _require(0 < total < STAKE_TOTAL_MAX, "the total stake is zero, or too large")
     for validator in genesis.validators:
         _require(len(validator.public_key) == PUBLIC_KEY_BYTES, f"validator {validator.name}: bad key size")
-        _require(validator.stake > 0, f"validator {validator.name}: stake must be positive")
+        fault = fault_of_record(validator)
+        _require(not fault, f"validator {validator.name}: {fault}")
     for name in ("bridge_account", "fee_account", "insurance_account"):
         _require(0 <= getattr(genesis, name) < len(genesis.accounts), f"{name} is not an account")
     for number, account in enumerate(genesis.accounts):
@@ -138,6 +153,19 @@ def check_genesis(genesis: Genesis) -> None:
     for instrument in genesis.instruments:
         _check_instrument(instrument)
     _check_parameters(genesis.parameters)
+
+
+def fault_of_record(validator: Validator) -> str:
+    """What is wrong with a validator's record, its key apart; empty when nothing is."""
+    if not 0 <= validator.stake < STAKE_TOTAL_MAX:
+        return "stake must not be negative, nor too large"
+    if not 1 <= len(validator.name.encode()) <= NAME_BYTES_MAX:
+        return f"a name has 1 to {NAME_BYTES_MAX} bytes"
+    if max(len(validator.peer_address.encode()), len(validator.client_address.encode())) > ADDRESS_BYTES_MAX:
+        return f"an address has at most {ADDRESS_BYTES_MAX} bytes"
+    if len(validator.certificate) > CERTIFICATE_BYTES_MAX:
+        return f"a TLS certificate has at most {CERTIFICATE_BYTES_MAX} bytes"
+    return ""
 
 
 def _check_instrument(i: Instrument) -> None:
@@ -164,6 +192,7 @@ def _check_parameters(p: Parameters) -> None:
     _require(1 <= p.block_commands_max <= 65_536, "block_commands_max must be 1 to 65536")
     _require(1 <= p.checkpoint_interval_blocks <= 1 << 20, "bad checkpoint_interval_blocks")
     _require(1 <= p.price_age_ms_max <= 600_000, "bad price_age_ms_max")
+    _require(1 <= p.epoch_blocks <= 1 << 20, "epoch_blocks must be 1 to 2^20")
     for name in ("accounts_max", "orders_max", "positions_max"):
         value = getattr(p, name)
         _require(

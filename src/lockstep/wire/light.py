@@ -69,7 +69,8 @@ class AskGenesis(msgspec.Struct, frozen=True, array_like=True, tag=10, forbid_un
 
 class LightReply(msgspec.Struct, frozen=True, array_like=True, tag=17, forbid_unknown_fields=True):
     """Headers from the height asked for up to the certified one (usually one), its finalization, and the validators
-    that signed. Nothing in it: there is no certified block at or above that height yet, or the height is pruned."""
+    that decided it; where the header names others for its child, those too. Nothing in it: there is no certified block
+    at or above that height yet, or the height is pruned."""
 
     token: int
     headers: tuple[bytes, ...]
@@ -79,6 +80,8 @@ class LightReply(msgspec.Struct, frozen=True, array_like=True, tag=17, forbid_un
     stakes: tuple[int, ...]
     lowest: int = 1
     """The node has pruned the headers below this height."""
+    next_keys: bytes = b""
+    next_stakes: tuple[int, ...] = ()
 
 
 class ShownRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -11,8 +11,8 @@ import msgspec
 
 from lockstep.base.digest import DIGEST_BYTES
 from lockstep.base.errors import Reason, Refused
-from lockstep.base.keys import SIGNATURE_BYTES
-from lockstep.base.limits import FRAME_BYTES_MAX
+from lockstep.base.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
+from lockstep.base.limits import FRAME_BYTES_MAX, SET_CHANGE_BYTES_MAX, VALIDATORS_MAX
 from lockstep.wire.block import HEADER_BYTES
 from lockstep.wire.bundle import BUNDLE_BYTES_MAX
 from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification, check_certificate
@@ -63,11 +63,16 @@ class BundleBody(msgspec.Struct, frozen=True):
 
 
 class Proposal(msgspec.Struct, frozen=True, array_like=True, tag=22, forbid_unknown_fields=True):
-    """A leader's block. `signature` is the leader's notarize vote on it."""
+    """A leader's block. `signature` is the leader's notarize vote on it.
+
+    `view` and `parent_view` are the header's; but the last block of an epoch is proposed again in later views until it
+    is final, and then they are the view that it is proposed in, and the one that it was notarized in."""
 
     header: bytes
     payload: bytes
     signature: bytes
+    view: int
+    parent_view: int
 
 
 class FetchCertificates(msgspec.Struct, frozen=True, array_like=True, tag=23, forbid_unknown_fields=True):
@@ -137,6 +142,12 @@ class ObservationBody(msgspec.Struct, frozen=True, array_like=True, tag=31, forb
     raw: bytes
 
 
+class SetChangeBody(msgspec.Struct, frozen=True, array_like=True, tag=38, forbid_unknown_fields=True):
+    """An approved change of validators, spread by the node that its operator handed it to."""
+
+    raw: bytes
+
+
 class Ping(msgspec.Struct, frozen=True, array_like=True, tag=32, forbid_unknown_fields=True):
     """Are you there? `time_us` comes back in the answer. The heights are claims, used for display only."""
 
@@ -158,11 +169,14 @@ class FetchCheckpoint(msgspec.Struct, frozen=True, array_like=True, tag=34, forb
 
 
 class CheckpointOffer(msgspec.Struct, frozen=True, array_like=True, tag=35, forbid_unknown_fields=True):
-    """A checkpoint that the sender serves: the certificate signs the header and, as the state root, the manifest."""
+    """A checkpoint that the sender serves: the certificate signs the header and, as the state root, the manifest.
+    `keys` and `stakes`: the validator set that the header names, for whoever has another."""
 
     header: bytes
     certificate: Finalization
     manifest: bytes
+    keys: bytes = b""
+    stakes: tuple[int, ...] = ()
 
 
 class FetchState(msgspec.Struct, frozen=True, array_like=True, tag=36, forbid_unknown_fields=True):
@@ -190,7 +204,7 @@ class StatePart(msgspec.Struct, frozen=True, array_like=True, tag=37, forbid_unk
 Structured = (
     Notarize | Nullify | Finalize | Notarization | Nullification | Finalization | Hello | Proposal
     | FetchCertificates | Certificates | FetchBundles | Bundles | FetchBlock | BlockBody | FetchChain | Chain
-    | ObservationBody | Ping | Pong | FetchCheckpoint | CheckpointOffer | FetchState
+    | ObservationBody | SetChangeBody | Ping | Pong | FetchCheckpoint | CheckpointOffer | FetchState
     | ObserverMessage | GossipMessage
 )  # fmt: skip
 PeerMessage = BundleBody | StatePart | Structured
@@ -272,10 +286,14 @@ def _check(message: Structured) -> None:
         case Proposal():
             check_length(message.header, HEADER_BYTES, "header")
             check_length(message.signature, SIGNATURE_BYTES, "signature")
+            check_unsigned(message.view, "view")
+            check_unsigned(message.parent_view, "parent view")
         case BlockBody():
             check_length(message.header, HEADER_BYTES, "header")
         case ObservationBody() if len(message.raw) > OBSERVATION_BYTES_MAX:
             raise Refused(Reason.OVERSIZE, f"an observation has at most {OBSERVATION_BYTES_MAX} bytes")
+        case SetChangeBody() if len(message.raw) > SET_CHANGE_BYTES_MAX:
+            raise Refused(Reason.OVERSIZE, f"a change of validators has at most {SET_CHANGE_BYTES_MAX} bytes")
         case _:
             _check_fetch(message)
 
@@ -318,6 +336,8 @@ def check_state_message(message: object) -> None:
         case CheckpointOffer():
             check_length(message.header, HEADER_BYTES, "header")
             check_certificate(message.certificate)
+            if len(message.stakes) > VALIDATORS_MAX or len(message.keys) != PUBLIC_KEY_BYTES * len(message.stakes):
+                raise Refused(Reason.MALFORMED, "the offer's validators are too many, or without keys")
             if len(message.manifest) > MANIFEST_BYTES_MAX:
                 raise Refused(Reason.OVERSIZE, f"a manifest has at most {MANIFEST_BYTES_MAX} bytes")
         case FetchState():

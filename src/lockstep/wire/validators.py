@@ -1,13 +1,29 @@
 """The validator set: who may vote, with what stake, and what makes a quorum.
 
-A quorum is strictly more than 2/3 of the stake, as integers: `3 x stake > 2 x total`.
+A quorum is strictly more than 2/3 of the stake, as integers: `3 x stake > 2 x total`. A validator's index is for life:
+the list of keys only grows, and who has no stake does not vote. A set decides for one *epoch*; the epoch is in the
+view (`view >> 40`), so votes and certificates of different sets are never about the same view.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
 
 from lockstep.base.digest import digest
 from lockstep.wire.genesis import Genesis
+
+EPOCH_VIEWS_BITS: Final = 40
+
+
+def epoch_of(view: int) -> int:
+    """The epoch that a view belongs to."""
+    return view >> EPOCH_VIEWS_BITS
+
+
+def first_view(epoch: int) -> int:
+    """The view that an epoch begins after: its floor, in which nothing is voted on."""
+    return epoch << EPOCH_VIEWS_BITS
 
 
 @dataclass(frozen=True)
@@ -22,18 +38,27 @@ class ValidatorSet:
         if not self.keys or len(self.keys) != len(self.stakes):
             raise ValueError("a validator set needs one stake for each key, and at least one of them")
 
-    @property
+    @cached_property
     def total(self) -> int:
         """The total stake."""
         return sum(self.stakes)
 
-    @property
+    @cached_property
+    def seats(self) -> tuple[int, ...]:
+        """Validators with stake, ascending: those that lead and vote."""
+        return tuple(index for index, stake in enumerate(self.stakes) if stake)
+
+    @cached_property
     def hash(self) -> bytes:
-        """BLAKE3 over keys and stakes, for trust roots."""
+        """BLAKE3 over keys and stakes, for headers and trust roots."""
         return digest(b"".join(k + s.to_bytes(8, "little") for k, s in zip(self.keys, self.stakes, strict=True)))
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def votes(self, index: int | None) -> bool:
+        """Whether this validator exists and has stake."""
+        return index is not None and 0 <= index < len(self.stakes) and self.stakes[index] > 0
 
     def stake_of(self, signers: Iterable[int]) -> int:
         """The summed stake of distinct `signers`."""
@@ -48,8 +73,8 @@ class ValidatorSet:
         return not self.is_quorum(self.total - stake)
 
     def leader(self, view: int) -> int:
-        """The leader of a view: validators take turns."""
-        return view % len(self.keys)
+        """The leader of a view: validators with stake take turns."""
+        return self.seats[view % len(self.seats)]
 
 
 def validator_set(genesis: Genesis) -> ValidatorSet:

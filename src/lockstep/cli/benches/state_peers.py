@@ -29,6 +29,7 @@ from lockstep.runtime.home import Home, load_home
 from lockstep.runtime.index import Index
 from lockstep.runtime.network import init_network
 from lockstep.runtime.serving import Serving
+from lockstep.runtime.set_files import SetFiles
 from lockstep.runtime.store import CheckpointMeta, Store
 from lockstep.runtime.transport import Transport
 from lockstep.wire.block import Header
@@ -36,6 +37,7 @@ from lockstep.wire.certificate import finalization
 from lockstep.wire.codec import encode
 from lockstep.wire.genesis import Account, Instrument
 from lockstep.wire.message import FetchCheckpoint, FetchState, StatePart
+from lockstep.wire.validators import validator_set
 from lockstep.wire.vote import sign_finalize
 
 TABLES: Final = 4
@@ -71,7 +73,10 @@ def write_state(homes: list[Home], folder: Path, tables: Sequence["np.ndarray[An
         entries.append(TableEntry(f"table_{number}", "words:<i8[8]@0", _ROW_BYTES, rows, tree.hash.hex()))
     manifest = msgspec.json.encode(Manifest("lockstep-state-1", tuple(entries)))
     chain_id, root = homes[0].genesis.chain_id, digest(manifest)
-    header = Header(chain_id, height, height, height - 1, 1_700_000_000_000, 0, 0, 0, ZERO_DIGEST, ZERO_DIGEST)
+    named = validator_set(homes[0].genesis).hash
+    header = Header(
+        chain_id, height, height, height - 1, 1_700_000_000_000, 0, 0, 0, ZERO_DIGEST, ZERO_DIGEST, named, named
+    )
     votes = [
         sign_finalize(home.key, chain_id, home.index, height, height, header.digest, root, ZERO_DIGEST)
         for home in homes[:3]
@@ -130,7 +135,8 @@ class _Peer:
             loop.call_soon_threadsafe(self._answer, effect)
 
         warm_up()
-        self._serving = Serving(home.log, home.history, Index(self._store), self._store, answered, print)
+        sets = SetFiles(home.sets, home.genesis.chain_id)
+        self._serving = Serving(home.log, home.history, Index(self._store), self._store, sets, answered, print)
         self._transport.start()
         await asyncio.Event().wait()
 

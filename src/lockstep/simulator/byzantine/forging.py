@@ -38,13 +38,15 @@ def signed_again(key: PrivateKey, chain_id: bytes, vote: Vote) -> Vote:
 def altered(key: PrivateKey, proposal: Proposal, signer: int, **changes: Any) -> Proposal:
     """The proposal with another header, and the notarize vote that belongs to it."""
     header = replace(decode_header(proposal.header), **changes)
-    return Proposal(header.encode(), proposal.payload, notarize(key, header, signer).signature)
+    signature = notarize(key, header, signer).signature
+    return Proposal(header.encode(), proposal.payload, signature, header.view, header.parent_view)
 
 
 def with_payload(key: PrivateKey, proposal: Proposal, signer: int, payload: bytes, **changes: Any) -> Proposal:
     """The proposal with another payload."""
     header = replace(decode_header(proposal.header), payload=digest(payload), **changes)
-    return Proposal(header.encode(), payload, notarize(key, header, signer).signature)
+    signature = notarize(key, header, signer).signature
+    return Proposal(header.encode(), payload, signature, header.view, header.parent_view)
 
 
 def without_bundles(key: PrivateKey, proposal: Proposal, signer: int) -> Proposal:

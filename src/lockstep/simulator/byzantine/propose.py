@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+import msgspec
+
 from lockstep.simulator.behaviour import Actor, Honest, Leaving
 from lockstep.simulator.byzantine import forging
 from lockstep.wire.block import Payload, decode_header, decode_payload
@@ -47,7 +49,7 @@ def _spoiled(node: Actor, proposal: Proposal, change: str) -> Proposal:
     if change == "bundles" and header.bundles:
         return forging.doubled(node.key, proposal, node.index)
     if change == "payload":
-        return Proposal(proposal.header, proposal.payload + b"\x00", proposal.signature)
+        return msgspec.structs.replace(proposal, payload=proposal.payload + b"\x00")
     junk = Payload(payload.bundles, (*payload.observations, node.random.randbytes(96)), (node.random.randbytes(200),))
     return forging.with_payload(node.key, proposal, node.index, junk.encode())
 

@@ -21,6 +21,7 @@ from lockstep.simulator.checkers import (
     roots,
     votes,
 )
+from lockstep.simulator.checkers.sets import Sets
 from lockstep.simulator.history import History, Violation
 
 Checker = Callable[[History], list[Violation]]
@@ -53,5 +54,4 @@ def check_all(history: History) -> list[Violation]:
 
 def _too_many_faulty(history: History) -> bool:
     faulty = {node.index for node in history.nodes if node.is_faulty}
-    stakes = [validator.stake for validator in history.genesis.validators]
-    return 3 * sum(stakes[index] for index in faulty) >= sum(stakes)
+    return any(stakes.is_third(faulty) for stakes in Sets(history).of)

@@ -1,6 +1,8 @@
-"""Certificates: every one that a node committed on carries valid signatures of more than 2/3 of the stake."""
+"""Certificates: every one that a node committed on carries valid signatures of more than 2/3 of the stake of the set
+that decided the block; and every change of the set was approved by a quorum of the one before."""
 
-from lockstep.simulator.checkers.reading import FINALIZE, Stakes, certificate, is_signed
+from lockstep.simulator.checkers.reading import FINALIZE, certificate, is_signed
+from lockstep.simulator.checkers.sets import EPOCH_BITS, Sets
 from lockstep.simulator.history import Final, History, NodeHistory, Violation
 
 NAME = "certificates"
@@ -10,9 +12,9 @@ CHECKED_MAX = 400
 
 def check(history: History) -> list[Violation]:
     """Statement, bitmap, quorum and signatures; and each chain ends in a certified block."""
-    stakes, chain_id = Stakes(history.genesis), history.genesis.chain_id
+    sets, chain_id = Sets(history), history.genesis.chain_id
     seen: dict[bytes, tuple[NodeHistory, Final]] = {}
-    found: list[Violation] = []
+    found = [Violation(NAME, f"height {height}: {text}", history.ended_us) for height, text in sets.problems]
     for node in history.honest:
         for final in node.finals.values():
             if final.certificate is not None:
@@ -26,18 +28,26 @@ def check(history: History) -> list[Violation]:
     step = max(1, -(-len(raws) // CHECKED_MAX))
     for raw in raws[::step]:
         node, final = seen[raw]
-        problem = _problem(raw, final, stakes, chain_id)
+        problem = _problem(raw, final, sets, chain_id)
         if problem:
             text = f"validator {node.index}, height {final.height}: {problem}"
             found.append(Violation(NAME, text, final.at_us))
     return found
 
 
-def _problem(raw: bytes, final: Final, stakes: Stakes, chain_id: bytes) -> str:
+def _problem(raw: bytes, final: Final, sets: Sets, chain_id: bytes) -> str:
     held = certificate(raw)
     statement, signers = held.statement, held.signers()
-    if statement.kind != FINALIZE or (statement.view, *statement.about[:2]) != (final.view, final.height, final.block):
+    if statement.kind != FINALIZE or statement.about[:2] != (final.height, final.block):
         return "the certificate is about something else"
+    is_again = final.height in sets.lasts and statement.view >> EPOCH_BITS == final.view >> EPOCH_BITS
+    if statement.view != final.view and not (is_again and statement.view > final.view):
+        return f"the block of view {final.view} is certified in view {statement.view}"
+    stakes = sets.at(statement.view)
+    if stakes is None or stakes is not sets.at_height(final.height):
+        return f"view {statement.view} is of another epoch than the block of height {final.height}"
+    if any(signer < len(stakes.of) and not stakes.of[signer] for signer in signers):
+        return f"validators without stake are among the signers {signers}"
     if len(held.bitmap) != (len(stakes.of) + 7) // 8 or any(signer >= len(stakes.of) for signer in signers):
         return "the certificate names validators that don't exist"
     if not stakes.is_quorum(signers):

@@ -4,12 +4,13 @@ on its disks, with the block; and what was durable is never gone.
 Validators that are faulty count as if they had everything: they promised, and broke it.
 """
 
-from lockstep.simulator.checkers.reading import FINALIZE, SignedVote, Stakes, head, is_block_record, is_vote_record
+from lockstep.simulator.checkers.reading import FINALIZE, SignedVote, head, is_block_record, is_vote_record
 from lockstep.simulator.checkers.reading import record as read
+from lockstep.simulator.checkers.sets import Sets
 from lockstep.simulator.history import Final, History, NodeHistory, Violation
 
 NAME = "durability"
-_HEADER_BYTES = 160
+_HEADER_BYTES = 204
 
 
 def check(history: History) -> list[Violation]:
@@ -31,9 +32,10 @@ def check(history: History) -> list[Violation]:
 
 def _quorum_times(history: History) -> dict[bytes, int]:
     """Block → when validators with more than 2/3 of the stake had it and their finalize vote on it on disk."""
-    stakes = Stakes(history.genesis)
+    sets = Sets(history)
     faulty = {node.index for node in history.nodes if node.is_faulty}
     have: dict[bytes, list[tuple[int, int]]] = {}
+    views: dict[bytes, int] = {}
     for node in history.nodes:
         if node.index in faulty:
             continue
@@ -47,19 +49,21 @@ def _quorum_times(history: History) -> dict[bytes, int]:
                     block = vote.statement.about[1]
                     if block in blocks:
                         have.setdefault(block, []).append((durable.at_us, node.index))
+                        views[block] = vote.statement.view
     times: dict[bytes, int] = {}
     for block, votes in have.items():
         holders = set(faulty)
+        stakes = sets.at(views[block])
         for at_us, validator in sorted(votes):
             holders.add(validator)
-            if stakes.is_quorum(holders):
+            if stakes is not None and stakes.is_quorum(holders):
                 times[block] = at_us
                 break
     return times
 
 
 def _block_of(record: bytes) -> bytes:
-    """The digest of a block record. Its header is the first field, a byte string of 160 bytes: 2 bytes of tag."""
+    """The digest of a block record. Its header is the first field, a byte string of 204 bytes: 2 bytes of tag."""
     start = 1 + 1 + 2
     return head(record[start : start + _HEADER_BYTES]).digest
 

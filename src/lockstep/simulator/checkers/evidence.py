@@ -10,7 +10,6 @@ from lockstep.simulator.checkers import agreement
 from lockstep.simulator.checkers.reading import (
     Certified,
     SignedVote,
-    Stakes,
     Statement,
     certificate,
     contradict,
@@ -19,6 +18,7 @@ from lockstep.simulator.checkers.reading import (
 )
 from lockstep.simulator.checkers.reading import evidence as read_evidence
 from lockstep.simulator.checkers.reading import record as read
+from lockstep.simulator.checkers.sets import Sets
 from lockstep.simulator.history import History, Violation
 
 NAME = "evidence"
@@ -32,8 +32,10 @@ def check(history: History) -> list[Violation]:
     """Soundness always; completeness when honest nodes disagree."""
     found: list[Violation] = []
     faulty = {node.index for node in history.nodes if node.is_faulty}
+    sets = Sets(history)
+    keys = sets.of[-1].keys
     for seen in history.evidence:
-        problem = _problem(history, seen.raw, seen.signer)
+        problem = _problem(history, keys, seen.raw, seen.signer)
         if problem:
             found.append(Violation(NAME, f"evidence against validator {seen.signer}: {problem}", seen.at_us))
         elif seen.signer not in faulty:
@@ -46,20 +48,20 @@ def check(history: History) -> list[Violation]:
             found.append(Violation(NAME, text, history.ended_us))
     if agreement.check(history):
         named = guilty(history)
-        if not Stakes(history.genesis).is_third(named):
+        if not any(stakes.is_third(named) for stakes in sets.of):
             found.append(Violation(NAME, f"agreement is broken, but only validators {named} can be named for it"))
     return found
 
 
 def guilty(history: History) -> list[int]:
     """Validators that provably contradicted themselves, by recorded evidence or by certificates on honest disks."""
-    stakes, chain_id = Stakes(history.genesis), history.genesis.chain_id
-    named = {seen.signer for seen in history.evidence if not _problem(history, seen.raw, seen.signer)}
+    keys, chain_id = Sets(history).of[-1].keys, history.genesis.chain_id
+    named = {seen.signer for seen in history.evidence if not _problem(history, keys, seen.raw, seen.signer)}
     said: dict[tuple[int, int], dict[Statement, None]] = {}
     for held in _certificates(history):
         message = held.statement.message(chain_id)
         for place, signer in enumerate(held.signers()):
-            if signer not in named and is_signed(stakes.keys[signer], message, held.signature(place)):
+            if signer not in named and is_signed(keys[signer], message, held.signature(place)):
                 others = said.setdefault((signer, held.statement.view), {})
                 if any(contradict(held.statement, other) for other in others):
                     named.add(signer)
@@ -82,15 +84,15 @@ def _certificates(history: History) -> list[Certified]:
     return list(found.values())
 
 
-def _problem(history: History, raw: bytes, signer: int) -> str:
+def _problem(history: History, keys: list[bytes], raw: bytes, signer: int) -> str:
     """Why this is no proof; empty when it is."""
-    stakes, chain_id = Stakes(history.genesis), history.genesis.chain_id
+    chain_id = history.genesis.chain_id
     votes: tuple[SignedVote, SignedVote] = read_evidence(raw)
     if {vote.signer for vote in votes} != {signer}:
         return "the votes are somebody else's"
     if not contradict(votes[0].statement, votes[1].statement):
         return "the two votes don't contradict each other"
     for vote in votes:
-        if not is_signed(stakes.keys[signer], vote.statement.message(chain_id), vote.signature):
+        if not is_signed(keys[signer], vote.statement.message(chain_id), vote.signature):
             return "a signature is not valid"
     return ""

@@ -15,13 +15,11 @@ from blake3 import blake3
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
-from lockstep.wire.genesis import Genesis
-
 NOTARIZE, NULLIFY, FINALIZE = "notarize", "nullify", "finalize"
 _VOTES: Final = {1: NOTARIZE, 2: NULLIFY, 3: FINALIZE}
 _CERTIFICATES: Final = {11: NOTARIZE, 12: NULLIFY, 13: FINALIZE}
 _VOTE_RECORD, _BLOCK_RECORD, _CERTIFICATE_RECORD, _EVIDENCE_RECORD = 1, 2, 3, 4
-_HEADER: Final = struct.Struct("<32sQQQqIIII32s32s16s")
+_HEADER: Final = struct.Struct("<32sQQQqIII32s32s32s32s")
 _BUNDLE_HEAD: Final = struct.Struct("<HHIQQ32s")
 _SIGNATURE: Final = 64
 COMMAND: Final = np.dtype(
@@ -111,7 +109,7 @@ def digest(data: bytes) -> bytes:
 
 def head(raw: bytes) -> Head:
     """Read a header."""
-    _, height, view, parent_view, time_ms, proposer, _, commands, _, parent, _, _ = _HEADER.unpack(raw)
+    _, height, view, parent_view, time_ms, proposer, _, commands, parent, _, _, _ = _HEADER.unpack(raw)
     return Head(digest(raw), height, view, parent_view, time_ms, proposer, commands, parent)
 
 
@@ -119,9 +117,9 @@ def body(chain_block: bytes) -> Body:
     """Read the encoding of a block with its bundles; raises ValueError when its parts don't belong together."""
     header, payload, raws = msgspec.msgpack.decode(chain_block)
     found = head(header)
-    digests, observations, _ = msgspec.msgpack.decode(payload)
+    digests, observations, _, _ = msgspec.msgpack.decode(payload)
     bundles = [bundle(raw) for raw in raws]
-    if digest(payload) != _HEADER.unpack(header)[10] or digests != b"".join(b.digest for b in bundles):
+    if digest(payload) != _HEADER.unpack(header)[9] or digests != b"".join(b.digest for b in bundles):
         raise ValueError(f"the parts of block {found.digest.hex()} don't belong together")
     return Body(found, bundles, observations)
 
@@ -200,14 +198,18 @@ def is_signed(public: bytes, message: bytes, signature: bytes) -> bool:
 class Stakes:
     """Who weighs how much."""
 
-    def __init__(self, genesis: Genesis) -> None:
-        self.of = [validator.stake for validator in genesis.validators]
-        self.keys = [validator.public_key for validator in genesis.validators]
-        self.total = sum(self.of)
+    def __init__(self, stakes: list[int], keys: list[bytes]) -> None:
+        self.of = stakes
+        self.keys = keys
+        self.total = sum(stakes)
+
+    def hash(self) -> bytes:
+        """As headers name it: BLAKE3 over each key and its stake, u64."""
+        return digest(b"".join(key + of.to_bytes(8, "little") for key, of in zip(self.keys, self.of, strict=True)))
 
     def sum(self, validators: Iterable[int]) -> int:
         """Of distinct validators."""
-        return sum(self.of[validator] for validator in sorted(set(validators)))
+        return sum(self.of[validator] for validator in sorted(set(validators)) if validator < len(self.of))
 
     def is_quorum(self, validators: Iterable[int]) -> bool:
         """More than two thirds."""

@@ -10,6 +10,7 @@ import numpy as np
 from lockstep.simulator.checkers.chain import bodies, canonical
 from lockstep.simulator.checkers.oracle import Oracle
 from lockstep.simulator.checkers.reading import Body
+from lockstep.simulator.checkers.sets import Sets
 from lockstep.simulator.history import History, Violation
 from lockstep.venue.schema import BUNDLE_SPAN
 from lockstep.wire.command import COMMAND
@@ -23,12 +24,13 @@ BLOCKS_MAX: Final = 5_000
 
 def check(history: History) -> list[Violation]:
     """Execute the chain again and compare what it did."""
-    oracle = Oracle(history.genesis)
+    oracle, sets = Oracle(history.genesis), Sets(history)
     commands = 0
     for number, (final, block) in enumerate(bodies(history, canonical(history))):
         commands += block.head.commands
         if commands > COMMANDS_MAX or number == BLOCKS_MAX:
             break
+        oracle.stakes = sets.at_height(final.height).of
         raw = b"".join(bundle.commands for bundle in block.bundles)
         events = oracle.block(block.head.time_ms, _observations(block), _spans(block), np.frombuffer(raw, COMMAND))
         if events.tobytes() != final.events:

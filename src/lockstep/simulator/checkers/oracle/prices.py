@@ -11,7 +11,7 @@ class Prices(State):
     def observe(self, time_ms: int, observations: np.ndarray) -> None:
         for row in observations:
             validator, number, price, seen_ms = (int(v) for v in row)
-            if validator >= len(self.genesis.validators) or number >= len(self.books) or seen_ms > time_ms:
+            if validator >= len(self.stakes) or number >= len(self.books) or seen_ms > time_ms:
                 continue
             is_backwards = seen_ms < self.seen.get((validator, number), (0, 0))[1]
             if 0 <= price < self.books[number].rules.price_ticks and not is_backwards:
@@ -25,12 +25,12 @@ class Prices(State):
 
     def median(self, number: int, time_ms: int) -> int | None:
         said = []
-        for validator, row in enumerate(self.genesis.validators):
+        for validator, stake in enumerate(self.stakes):
             price, seen_ms = self.seen.get((validator, number), (0, 0))
             if price and time_ms - seen_ms <= self.limits.price_age_ms_max:
-                said.append((price, row.stake))
+                said.append((price, stake))
         counted = sum(stake for _, stake in said)
-        if counted * 3 <= sum(v.stake for v in self.genesis.validators) * 2:
+        if counted * 3 <= sum(self.stakes) * 2:
             return None
         below = 0
         for price, stake in sorted(said):

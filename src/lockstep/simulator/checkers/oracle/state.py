@@ -87,6 +87,7 @@ class State:
 
     def __init__(self, genesis: Genesis) -> None:
         self.genesis = genesis
+        self.stakes = [validator.stake for validator in genesis.validators]
         self.limits = genesis.parameters
         self.accounts = [Account(a.balance) for a in genesis.accounts]
         self.deposited = sum(a.balance for a in genesis.accounts)
