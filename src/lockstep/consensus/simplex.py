@@ -30,8 +30,7 @@ Upon t_r (4 Delta in one view, then each further 4 Delta): say own undecided vot
   finalize votes again, with the notarizations that they rest on. Upon hearing a peer after a silence: all that, to it.
 Upon the parent to build on being the last block of its epoch (its header names another set for its child): propose that
   very block again, in this view. Upon such a proposal: what must be notarized is the block itself, in an earlier view.
-  So nothing is built on an epoch's last block, and every view tries to make it final. The next epoch has another
-  engine, whose views begin at its epoch x 2^40, with that block as the final one (`first_view`).
+  So every view tries to make it final. The next epoch has another engine, which begins on it (`first_view`).
 Upon a vote for a view long decided, or a report of progress, by a peer that is behind: send it certificates.
 Upon a restart: take back own durable votes and certificates; go on in the highest view that one of them proves; say
   everything again that could still matter. A vote that was cast is never contradicted.
@@ -95,7 +94,6 @@ class Simplex:
         self._roots.restore(certificates, self._book.final.view)
         self._own.restore(votes, self._book.final.view)
         self.view = max(self._book.top() + 1, self._own.reached())
-        """The view that the engine is in."""
         seats = len(validators.seats)
         self._clock = ViewClock(config.delta_us, seats)
         self._activity = Activity(validators, index, self.view, config.inactive_views or 2 * seats)
