@@ -21,12 +21,14 @@ from lockstep.wire.certificate import Finalization, finalization
 from lockstep.wire.codec import encode
 from lockstep.wire.command import Side
 from lockstep.wire.observation import Observation, seal_observation
+from lockstep.wire.validators import validator_set
 from lockstep.wire.vote import Finalize, sign_finalize, sign_notarize
 from tests.support.small_network import PRICE, orders, small_genesis, trader_key, validator_key
 
 BLOCKS = 6
 BLOCK_US = 100_000
 GENESIS = small_genesis()
+SET = validator_set(GENESIS).hash
 CHAIN_ID = GENESIS.chain_id
 
 
@@ -69,7 +71,7 @@ class Maker:
         payload = Payload(b"".join(b.digest for b in bundles), tuple(o.raw for o in observations), ())
         header = Header(
             CHAIN_ID, height, height, height - 1, time_ms, height % 4, len(bundles), sum(b.count for b in bundles),
-            self.parent.digest, digest(payload.encode()),
+            self.parent.digest, digest(payload.encode()), SET, SET,
         )  # fmt: skip
         stored = StoredBlock(Block(header, payload), bundles)
         execution = self.executor.execute(stored, observation_rows([Observation(o.raw) for o in observations]))
