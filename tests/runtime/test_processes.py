@@ -27,12 +27,12 @@ START_SECONDS = 200.0
 class Network:
     """Four homes, their processes, and a link to each. Everything that clients are told is remembered and compared."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **parameters: int) -> None:
         self.homes: list[Home] = init_network(
             directory, 4, real_genesis(1).instruments, [Account(TRADER.public, 10**12)],
             bridge_account=0, fee_account=0, insurance_account=0,
-            parameters=Parameters(checkpoint_interval_blocks=20, accounts_max=1024, orders_max=1024,
-                                  positions_max=1024),
+            parameters=Parameters(**{"checkpoint_interval_blocks": 20, "accounts_max": 1024, "orders_max": 1024,
+                                     "positions_max": 1024} | parameters),
         )  # fmt: skip
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.genesis = self.homes[0].genesis
