@@ -14,11 +14,11 @@ def storage_status(mode: Mode, log: Path, history: Path, store: Store) -> Storag
     lowest = store.blocks.lowest()
     return StorageStatus(
         mode.value, lowest.blocks, lowest.headers, tuple(meta.height for meta in store.checkpoints()),
-        _size(log), _size(history), _size(store.folder), store.used_bytes(),
+        folder_bytes(log), folder_bytes(history), folder_bytes(store.folder), store.used_bytes(),
     )  # fmt: skip
 
 
-def _size(folder: Path) -> int:
+def folder_bytes(folder: Path) -> int:
     """Bytes on the disk, with the folders in it; a file that goes away meanwhile takes none."""
     size = 0
     for where, _, names in os.walk(folder):

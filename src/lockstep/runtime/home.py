@@ -31,6 +31,7 @@ KEY_FILE: Final = "key"
 CONFIG_FILE: Final = "node.json"
 _KEEP_DAYS_MAX: Final = 36_500
 _CHECKPOINTS_KEPT_MAX: Final = 64
+_SEGMENT_MIB_MAX: Final = 1_024
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +67,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """host:port of the metrics and status documents, without TLS; empty: none."""
     metrics_prefix: str = "lockstep"
     """Of the metrics' names; `cometbft` lets dashboards made for it find what both have."""
+    segment_mib: int = 64
+    """Size of a file of the log and of the history: pruning takes away whole files."""
     checkpoints_kept: int = 2
     """The newest, and older ones that `lockstep rollback` can begin from."""
 
@@ -73,6 +76,11 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def retention_rule(self) -> Retention:
         """What is kept."""
         return Retention(Mode(self.retention), int(self.keep_days * DAY_MS), self.keep_blocks)
+
+    @property
+    def segment_bytes(self) -> int:
+        """A segment that holds a record is closed before it would grow beyond this."""
+        return self.segment_mib << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +232,8 @@ def _check_config(config: NodeConfig) -> None:
         parse_address(config.metrics_listen)
     if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", config.metrics_prefix):
         raise ConfigurationError(f"metrics_prefix is letters, digits and _, not {config.metrics_prefix!r}")
+    if not 1 <= config.segment_mib <= _SEGMENT_MIB_MAX:
+        raise ConfigurationError(f"segment_mib is 1 to {_SEGMENT_MIB_MAX}, not {config.segment_mib}")
     if not 1 <= config.checkpoints_kept <= _CHECKPOINTS_KEPT_MAX:
         raise ConfigurationError(f"checkpoints_kept is 1 to {_CHECKPOINTS_KEPT_MAX}, not {config.checkpoints_kept}")
     parse_address(config.peer_listen)

@@ -54,8 +54,9 @@ def open_files(home: Home, warm_up: Callable[[], None] = lambda: None) -> Opened
         places.note(record, position)
         records.append(record)
 
-    log = open_log(Directory(home.log), None if meta is None else meta.log_position, visit)
-    history = History(home.history, None if meta is None else meta.history_position, header.height)
+    segment_bytes = home.config.segment_bytes
+    log = open_log(Directory(home.log), None if meta is None else meta.log_position, visit, segment_bytes)
+    history = History(home.history, None if meta is None else meta.history_position, header.height, segment_bytes)
     warm_up()
     saved = store.state()
     venue = Venue(home.genesis, None if saved is None else (saved[0].manifest, saved[1]))

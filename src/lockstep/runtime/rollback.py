@@ -140,7 +140,8 @@ class Rollback:
 
     def _read(self, base: CheckpointMeta | None) -> tuple[Log, _Log]:
         said = _Log()
-        return open_log(Directory(self._home.log), None if base is None else base.log_position, said.visit), said
+        start = None if base is None else base.log_position
+        return open_log(Directory(self._home.log), start, said.visit, self._home.config.segment_bytes), said
 
     def _check_reachable(self, base: CheckpointMeta | None, target: int) -> None:
         lowest = self._store.blocks.lowest().blocks
@@ -237,9 +238,8 @@ class Rollback:
 
     def _history(self) -> History:
         newest = self._metas[-1] if self._metas else None
-        if newest is None:
-            return History(self._home.history, None, 0)
-        return History(self._home.history, newest.history_position, newest.height)
+        start, height = (None, 0) if newest is None else (newest.history_position, newest.height)
+        return History(self._home.history, start, height, self._home.config.segment_bytes)
 
     def _events(self, base: CheckpointMeta | None) -> bytes:
         """Of the checkpoint's own block."""

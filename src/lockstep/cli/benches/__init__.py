@@ -98,6 +98,9 @@ BENCHES: dict[str, Bench] = {
         f"{_HERE}.snapshot_sync", "difference_sync", "1 GiB, 1 % of chunks changed: bytes, of the changed ones",
         Bar(1.12, "lower"),
     ),
+    "retention": Bench(
+        f"{_HERE}.retention", "retention", "disk growth of a pruned home under load, of an archive's", Bar(0.2, "lower")
+    ),
     "catch-up": Bench(
         f"{_HERE}.catch_up", "catch_up", "emptied validator, 10,000 blocks behind, full load: of the block rate",
         Bar(5, "higher"),
