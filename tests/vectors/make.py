@@ -2,6 +2,7 @@
 a difference is a change of format and belongs into CHANGELOG.md."""
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from lockstep.sync.light_trust import TrustRoot
 from lockstep.wire.block import Header, Payload, genesis_header
 from lockstep.wire.bundle import Bundle, seal_bundle
 from lockstep.wire.certificate import Finalization, finalization, notarization, nullification
-from lockstep.wire.client import seal_price_report
+from lockstep.wire.client import SubmitReply, seal_price_report
 from lockstep.wire.codec import encode
 from lockstep.wire.command import COMMAND, Kind, Side
 from lockstep.wire.evidence import make_evidence
@@ -28,9 +29,27 @@ from lockstep.wire.light import (
     ShownRow,
     StateReply,
 )
-from lockstep.wire.message import CheckpointOffer, FetchCheckpoint, FetchState, Proposal, StatePart, encode_message
+from lockstep.wire.message import (
+    BundleBody,
+    CheckpointOffer,
+    FetchCheckpoint,
+    FetchState,
+    Proposal,
+    StatePart,
+    encode_message,
+)
 from lockstep.wire.observation import seal_observation
 from lockstep.wire.set_change import SetChange, approve, sign_change
+from lockstep.wire.stream import (
+    After,
+    AskEvents,
+    Behind,
+    BlockEvents,
+    EventBatch,
+    LocalEvent,
+    LocalKind,
+    Point,
+)
 from lockstep.wire.validators import ValidatorSet
 from lockstep.wire.vote import sign_finalize, sign_notarize, sign_nullify
 
@@ -55,6 +74,26 @@ def light_vectors(header: Header, final: Finalization, payload: bytes, bundle: B
         "state reply": encode(StateReply(2, "", raw, final, b"{}", (row,))),
         "outcome reply": encode(OutcomeReply(3, "", raw, final, payload, *pieces)),
         "trust line": line.encode(),
+    }
+
+
+def stream_vectors(header: Header, final: Finalization, bundle: Bundle) -> dict[str, bytes]:
+    """What readers of several nodes ask and are told."""
+    point = Point(2, 1_700_000_000_000_000, 7)
+    event = LocalEvent(3, LocalKind.TAKEN, 4, (point,), bundle.digest, 12, 34, "")
+    place = bundle.digest + struct.pack("<IQII", 12, 34, 0, 1)
+    block = BlockEvents(
+        header.encode(), digest(bytes(64)), 0, 1, 1, True, b"", bytes(64), place, (point,), True, final
+    )  # fmt: skip
+    return {
+        "ask events": encode(AskEvents(1, 5, 0, 1_700_000_000_000_000, 2, (12,), 1_000)),
+        "after": encode(After(2, 4, (point,), bytes(3))),
+        "event batch": encode(
+            EventBatch(1, "", 1, 1_700_000_000_000_000, 1, 3, 4, 1_700_000_001, "live", (block,), (event,))
+        ),
+        "behind": encode(Behind(2, 3, (point,))),
+        "submit reply": encode(SubmitReply(bundle.digest, "", "", 1, 1_700_000_000_000_000, 3, 4)),
+        "stamped bundle": encode_message(BundleBody(bundle.raw, (1_700_000_000_000_000, 3, 4))),
     }
 
 
@@ -104,6 +143,7 @@ def vectors() -> dict[str, str]:
         "price report": encode(seal_price_report(KEYS[3], CHAIN, 1_700_000_000_789, (50_001, 0, 78))),
     }
     encodings |= light_vectors(header, finalization(finals[1:], 4), payload.encode(), bundle)
+    encodings |= stream_vectors(header, finalization(finals[1:], 4), bundle)
     return {name: value.hex() for name, value in encodings.items()}
 
 

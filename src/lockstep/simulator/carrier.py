@@ -3,11 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lockstep.base.errors import Refused
 from lockstep.node import effects as effect_
+from lockstep.node.event_batch import FinalEvents, fill
 from lockstep.node.events import Executed
 from lockstep.node.prover import prove
-from lockstep.node.record import Record
+from lockstep.node.record import Record, stored_block
 from lockstep.simulator.history import Blame, Final
 from lockstep.simulator.parcel import parcel_of
 from lockstep.simulator.simulated_light import SimulatedLight
@@ -44,7 +47,7 @@ class Carrier:
             effect_.ServeChain: self._serve_chain,
             effect_.ServeFate: self._serve_fate,
             effect_.ServeProof: lambda e: self._reply(effect_.Reply(e.client, self._light.answer(e))),
-            effect_.ServeEvents: lambda _: None,  # nobody in here reads events
+            effect_.ServeEvents: self._serve_events,
             effect_.ServeState: self._serve_state,
             effect_.ReadState: lambda e: node.storage.put(e),
             effect_.StoreChunks: lambda e: node.storage.put(e),
@@ -166,6 +169,19 @@ class Carrier:
     def _events_of(self, height: int) -> bytes:
         final = self._node.history.finals.get(height)
         return b"" if final is None else final.events
+
+    def _serve_events(self, effect: effect_.ServeEvents) -> None:
+        batch = fill(effect.head, effect.request, effect.recent, self._final_events)
+        self._reply(effect_.Reply(effect.client, batch))
+
+    def _final_events(self, height: int) -> FinalEvents | None:
+        final = self._node.history.finals.get(height)
+        chain = self._node.storage.chain(height, height)
+        if final is None or not chain.blocks:
+            return None
+        stored = stored_block(chain.blocks[0])
+        rows = np.frombuffer(final.events, EVENT)
+        return FinalEvents(stored, rows, final.event_root, (), not stored.bundles, chain.finalization)
 
     def _serve_fate(self, effect: effect_.ServeFate) -> None:
         place = self._node.home.store.fate(effect.digest)

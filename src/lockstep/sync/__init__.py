@@ -8,6 +8,9 @@ certified state or what differs from it (`state_*`), and following a chain from 
 
     catch_up       blocks from several peers at once      chain_batch    one answer, checked      chain_peers    who
 
+    merge          several nodes' events as one stream, no effect before its cause
+    state_nodes    nodes of a tree checked against those above
+
     light_trust    the line          light_rule     when trust reaches a header       light_state   what is remembered
     light_shown    a node's answer   light_client   following, witnesses, forks       light_fork    the proof of a fork
 """
