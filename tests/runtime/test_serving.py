@@ -9,20 +9,21 @@ import pytest
 from lockstep.base.digest import digest
 from lockstep.log.log import open_log
 from lockstep.node import old_blocks
-from lockstep.node.effects import Effect, Reply, Send, ServeChain, ServeFate
+from lockstep.node.effects import Effect, Reply, Send, ServeChain, ServeEvents, ServeFate, ServeState
 from lockstep.node.record import StoredBlock, encode_record
 from lockstep.runtime.block_index import BlockPlace, FatePlace
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import History
 from lockstep.runtime.index import Index
-from lockstep.runtime.serving import Serving
+from lockstep.runtime.serving import EVENT_REQUESTS_MAX, STATE_REQUESTS_MAX, Serving
 from lockstep.runtime.set_files import SetFiles
 from lockstep.runtime.store import Store
 from lockstep.venue.event import EVENT
 from lockstep.wire.block import Block, Header, Payload
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.client import Fate
-from lockstep.wire.message import BLOCKS_PER_CHAIN_MAX, Chain
+from lockstep.wire.message import BLOCKS_PER_CHAIN_MAX, Chain, FetchState, StatePart
+from lockstep.wire.stream import AskEvents, EventBatch
 
 BLOCKS = 100
 
@@ -72,7 +73,7 @@ class Archive:
             self.failures.append,
         )
 
-    def ask(self, request: ServeChain | ServeFate) -> Effect:
+    def ask(self, request: ServeChain | ServeFate | ServeEvents | ServeState) -> Effect:
         before = len(self.answers)
         self.serving.put(request)
         deadline = time.monotonic() + 10
@@ -139,3 +140,54 @@ def test_a_damaged_record_stops_the_node(tmp_path: Path) -> None:
     archive.serving.close()
     assert "damaged" in str(archive.failures[0])
     archive.store.close()
+
+
+def events(client: int, height: int, *accounts: int) -> ServeEvents:
+    head = EventBatch(1, "", 2, 3, 1, 1, BLOCKS, 0, "live", (), ())
+    return ServeEvents(client, AskEvents(1, height, 0, 3, 1, accounts, 0), head, ())
+
+
+def test_old_events_are_told_from_disk_unsettled_only_where_there_are_bundles(archive: Archive) -> None:
+    answer = archive.ask(events(7, 98))
+    assert isinstance(answer, Reply) and isinstance(answer.message, EventBatch) and answer.client == 7
+    told = answer.message.blocks
+    assert [(block.first, block.end, block.total, block.is_whole) for block in told] == [(0, 10, 10, True)] * 3
+    assert [digest(block.rows) for block in told] == [block.event_root for block in told]
+    assert told[0].rows == rows(98).tobytes() and all(block.is_settled and not block.clock for block in told)
+    assert [block.finalization for block in told] == [None, final(99), None]
+    picked = archive.ask(events(7, 100, 5))
+    assert isinstance(picked, Reply) and isinstance(picked.message, EventBatch)
+    assert (picked.message.blocks[0].rows, picked.message.blocks[0].end) == (b"", 10)
+
+
+def test_blocks_that_are_not_here_are_said_not_to_be(archive: Archive) -> None:
+    archive.serving._index.blocks.pop(50)
+    missing = archive.ask(events(7, 50))
+    assert isinstance(missing, Reply) and isinstance(missing.message, EventBatch)
+    assert missing.message.blocks == () and "block 50" in missing.message.reason
+    first = archive.ask(events(7, 0))
+    assert isinstance(first, Reply) and isinstance(first.message, EventBatch)
+    assert len(first.message.blocks) == 49 and first.message.reason == ""
+    ahead = archive.ask(events(7, BLOCKS + 1))
+    assert isinstance(ahead, Reply) and isinstance(ahead.message, EventBatch)
+    assert (ahead.message.blocks, ahead.message.reason) == ((), "")
+
+
+def test_clients_share_a_bound_and_a_reader_has_its_own(archive: Archive) -> None:
+    """The thread is held up, so that requests pile up."""
+    held = archive.serving._in_use.reading
+    with held:
+        for number in range(2 * STATE_REQUESTS_MAX):
+            request = FetchState(number, 512, 0, 0, bytes(4), True)
+            archive.serving.put(ServeState(number % 5, request, is_client=True))
+        for _ in range(3 * EVENT_REQUESTS_MAX):
+            archive.serving.put(events(8, BLOCKS + 1))
+        archive.serving.put(events(9, BLOCKS + 1))
+    archive.ask(events(10, BLOCKS + 1))
+    deadline = time.monotonic() + 10
+    while not any(isinstance(a, Reply) and a.client == 10 for a in archive.answers) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    replies = [answer for answer in archive.answers if isinstance(answer, Reply)]
+    assert sum(isinstance(reply.message, StatePart) for reply in replies) <= STATE_REQUESTS_MAX + 1
+    readers = [reply.client for reply in replies if isinstance(reply.message, EventBatch)]
+    assert readers.count(8) <= EVENT_REQUESTS_MAX + 1 and readers[-2:] == [9, 10]

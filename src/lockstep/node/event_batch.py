@@ -36,7 +36,7 @@ def fill(
     """`head` with the blocks that were asked for: those in `recent`, which are consecutive, or those that `read` gives.
     Bounded in blocks and rows; `reason` says so when a block that is final is not here (any more)."""
     blocks: list[BlockEvents] = []
-    height, row, room = request.height, request.row, ROWS_PER_BATCH_MAX
+    height, row, room = max(request.height, 1), request.row, ROWS_PER_BATCH_MAX  # genesis has no events
     first = recent[0].stored.block.header.height if recent else head.height + 1
     while height <= head.height and len(blocks) < BLOCKS_PER_BATCH_MAX and room > 0:
         block = recent[height - first] if height >= first else read(height)

@@ -46,6 +46,8 @@ from lockstep.wire.client import Fate, Goodbye
 from lockstep.wire.message import CheckpointOffer, FetchCheckpoint, StatePart
 
 REQUESTS_MAX: Final = 1_024
+EVENT_REQUESTS_MAX: Final = 4
+"""Of one reader, waiting; a reader has one on its way at a time."""
 STATE_REQUESTS_MAX: Final = 24
 """Of one peer, waiting."""
 OBSERVER_BYTES_PER_SECOND: Final = 48 * 1024 * 1024
@@ -77,8 +79,11 @@ class StoredCheckpoints:
         return self._store.pin()
 
 
-def _who(request: ServeState | ServeChain) -> int:
-    """Whose requests are counted together: a peer's; and those of all clients, who share what one guest may cost."""
+def _who(request: ServeState | ServeChain | ServeEvents) -> int:
+    """Whose requests are counted together: a peer's; those of all clients for state, who share what one guest may cost;
+    and each reader's."""
+    if isinstance(request, ServeEvents):
+        return CLIENTS - 1 - request.client
     return CLIENTS if isinstance(request, ServeState) and request.is_client else request.peer
 
 
@@ -121,17 +126,18 @@ class Serving:
         """Take a request, if not too many wait."""
         if self._worker.waiting >= REQUESTS_MAX:
             return
-        if isinstance(request, ServeState | ServeChain) and not self._may_wait(request):
+        if isinstance(request, ServeState | ServeChain | ServeEvents) and not self._may_wait(request):
             return
         self._worker.put(request)
 
-    def _may_wait(self, request: ServeState | ServeChain) -> bool:
-        """Whether a peer's request is taken; it counts."""
+    def _may_wait(self, request: ServeState | ServeChain | ServeEvents) -> bool:
+        """Whether a peer's or a reader's request is taken; it counts."""
         peer = _who(request)
         with self._lock:
             waiting = self._of_peer.get(peer, 0)
-            is_bounded = isinstance(request, ServeState) or _is_guest(peer)
-            if is_bounded and waiting >= STATE_REQUESTS_MAX:
+            limit = EVENT_REQUESTS_MAX if isinstance(request, ServeEvents) else STATE_REQUESTS_MAX
+            is_bounded = not isinstance(request, ServeChain) or _is_guest(peer)
+            if is_bounded and waiting >= limit:
                 return False
             if _is_guest(peer) and self._owes.get(peer, 0.0) > time.monotonic():
                 return False
@@ -188,6 +194,7 @@ class Serving:
             if filled.reason and request.request.height < lowest:
                 filled = msgspec.structs.replace(filled, reason=pruned_text(lowest))
             self._answered(Reply(request.client, filled))
+            self._served(_who(request), 0)
         else:
             self._answered(Reply(request.client, self._light.answer(request)))
 
