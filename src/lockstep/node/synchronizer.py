@@ -138,7 +138,12 @@ class Synchronizer:
             self._replay.pause()
         else:
             self._replay.at(self._ctx.tree.root.height, now)
-        if self._is_fresh and self._behind >= self._state_from_blocks and not self.is_rebuilt:
+        if self._behind >= BEHIND_BLOCKS_MIN:
+            self._may_have_voted()
+
+    def _may_have_voted(self) -> None:
+        """In another home: this one was empty, and the chain has moved on without it."""
+        if self._is_fresh and not self.is_rebuilt:
             self.is_rebuilt = True
             reached("synchronizer: an empty home finds itself far behind")
             self._fell_behind()
@@ -185,6 +190,7 @@ class Synchronizer:
 
     def _fetch(self, state: StateSync, replay: float, fetch: float) -> None:
         assert state.target is not None
+        self._may_have_voted()  # above that state too, where the blocks that would have shown it are not seen
         self._is_fetching = True
         self._catch_up.reset()
         self._ctx.note(

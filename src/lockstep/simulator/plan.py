@@ -76,6 +76,12 @@ class Plan:
         return tuple(v for v in self.faulty if v in rebuilt and v not in self.behaviours)
 
     @property
+    def reachable(self) -> tuple[int, ...]:
+        """Who is up and connected in the liveness phase. A home that was empty is mute until it has heard the others,
+        which with four validators are all of them (decision 0014): liars are there too, then."""
+        return tuple(range(self.validators)) if self.profile == "sync" else (*self.healed, *self.following)
+
+    @property
     def healed(self) -> tuple[int, ...]:
         """Who must converge in the liveness phase."""
         return tuple(v for v in range(self.validators) if v not in self.faulty and v not in self.left_out)
@@ -149,6 +155,10 @@ def draw_sync_plan(seed: int, validators: int, seconds: int) -> Plan:
     if not joining and not any(fault.kind in ("away", "rebuilt") for fault in faults):
         away = Fault(end_us // 10, "away", joiner, random.randint(end_us // 3, end_us), random.randrange(1 << 30))
         faults = (away, *faults)
+    prunes = stream(seed, "prunes")
+    if joining and chance(prunes, 1, 2):  # just before it comes: a state is the only way
+        at_us = joining[joiner] - 50_000
+        faults = (*faults, *(Fault(at_us, "prune", v, 0, prunes.randrange(1 << 30)) for v in range(validators)))
     return Plan(
         seed=seed, profile="sync", stakes=stakes, seconds=seconds, table=table, delta_ms=delta_ms,
         idle_block_ms=idle_block_ms, streams=chance(random, 1, 2),

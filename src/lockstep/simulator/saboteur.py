@@ -298,7 +298,7 @@ class Saboteur:
         self.on_fault(f"validators {', '.join(map(str, healed))} are healed")
         network = world.network
         network.loss_permille = network.duplicate_permille = network.reorder_permille = 0
-        well = (*healed, *self._plan.following)
+        well = self._plan.reachable
         network.closed = {link: None for link in network.closed if not (link[0] in well and link[1] in well)}
         for index in well:
             network.slow_us.pop(index, None)
