@@ -130,6 +130,16 @@ def test_a_network_over_four_machines(tmp_path: Path) -> None:
     assert find_target(None, "10.0.0.2:7001", genesis).name == "v2"
     with pytest.raises(ConfigurationError, match="it has v0"):
         find_target(None, "10.0.0.9:1", genesis)
+    eve = tmp_path / "eve"
+    made = run.invoke(
+        app, ["init", "observer", str(eve), "--genesis", str(genesis), "--follow", "10.0.0.1:7000", "--name", "eve",
+              "--peers", "10.0.0.8:7000", "--clients", "10.0.0.8:7001"],
+    )  # fmt: skip
+    assert made.exit_code == 0 and load_home(eve).key.public.hex() in made.output, made.output
+    assert load_home(eve).config.follow == ("10.0.0.1:7000",)
+    target = find_target(eve, None, None)
+    assert (target.name, target.address) == ("eve", "10.0.0.8:7001")
+    assert find_target(eve, "v3", None).address == "10.0.0.3:7001"
     again = run.invoke(app, ["init", "genesis", *files, "--out", str(genesis)])
     assert isinstance(again.exception, ConfigurationError)
 

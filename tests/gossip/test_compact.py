@@ -54,3 +54,21 @@ def test_blocks_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(10):
         compact.block(digest(bytes([number])), KEYS, 7, 0)
     assert len(compact._blocks) == 3
+
+
+def test_what_is_awaited_is_known_and_what_is_forgotten_is_not_asked_for_again() -> None:
+    compact = blocks(0)
+    compact.block(BLOCK, KEYS[:2], 7, 0)
+    assert compact.awaits(KEYS[1]) and not compact.awaits(KEYS[0]) and not compact.awaits(KEYS[2])
+    compact.forget(BLOCK)
+    assert not compact.awaits(KEYS[1]) and compact.tick(10_000) == [] and compact.bundle(BUNDLES[1]) == []
+
+
+def test_a_peer_that_is_gone_is_not_asked_while_there_is_another() -> None:
+    compact = blocks()
+    compact.block(BLOCK, KEYS[:1], 7, 0)
+    compact.block(BLOCK, KEYS[:1], 8, 0)
+    compact.peer_lost(8)
+    assert compact.tick(100) == [Fetch(7, (KEYS[0],))]
+    compact.peer_lost(7)
+    assert compact.tick(200) == [Fetch(7, (KEYS[0],))]

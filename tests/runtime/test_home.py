@@ -89,11 +89,27 @@ def test_a_broken_configuration_is_refused(home: Home, text: str, message: str) 
         ({"peer_listen": "localhost"}, "is not an address"),
         ({"client_listen": "127.0.0.1:99999"}, "is not an address"),
         ({"clients_max": 0}, "must be positive"),
+        ({"observers_max": 1_000}, "observers_max is 0 to"),
+        ({"observers_allowed": ("ada",)}, "64 hex digits"),
+        ({"follow": ("nowhere",)}, "is not an address"),
     ],
 )
 def test_a_senseless_setting_is_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         create_home(tmp_path / "home", real_genesis(2), validator_key(0), config(**changes))
+
+
+def test_a_key_that_is_no_validators_is_only_good_for_an_observer(tmp_path: Path) -> None:
+    genesis, key = real_genesis(2), PrivateKey(b"\x55" * 32)
+    with pytest.raises(ConfigurationError, match="lockstep init observer"):
+        create_home(tmp_path / "home", genesis, key, config())
+    home = create_home(tmp_path / "home", genesis, key, config(observer=True, peer_listen="0.0.0.0:7"))
+    assert home.is_observer and home.name.startswith("observer-") and home.announce == ""
+    assert load_home(home.path).is_observer
+    named = create_home(tmp_path / "named", genesis, key, config(observer=True, name="eve", announce="10.0.0.1:7"))
+    assert (named.name, named.announce) == ("eve", "10.0.0.1:7")
+    validator = create_home(tmp_path / "validator", genesis, validator_key(0), config(observer=True))
+    assert not validator.is_observer, "a validator's key is a validator's"
 
 
 def test_no_home_at_all(tmp_path: Path) -> None:

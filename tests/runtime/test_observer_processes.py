@@ -10,6 +10,7 @@ from lockstep.runtime.home import CONFIG_FILE, Home, load_home
 from lockstep.runtime.network import make_observer
 from lockstep.runtime.tls import make_certificate
 from lockstep.wire.client import AskStatus, ClientReply, StatusReply
+from lockstep.wire.light import Query
 from tests.runtime.test_processes import Network
 from tests.support.real_network import run, until
 
@@ -70,6 +71,14 @@ def test_observers_follow_through_the_deaths_of_others(tmp_path: Path) -> None:
             assert all(statuses[place].observers <= 1 for place in range(4))
             assert sum(statuses[place].observers for place in range(4)) <= 4
             assert {statuses[place].validator for place in range(4, 10)} == {-1}
+
+            client = network.links[9].client
+            assert client is not None
+            proof = await client.light(0)
+            assert proof.finalization is not None and proof.finalization.height > 0
+            _, state = await client.state(Query.ACCOUNT, 0)
+            assert state.rows and state.finalization is not None, "proven rows, as a validator gives them"
+            assert (await client.fate(first.digest)).status == "final"
 
             for place in (1, 4, 5, 6):  # a validator, and half of those that do not vote
                 network.kill(place)

@@ -223,6 +223,21 @@ def test_one_that_is_dropped_is_kept_out_and_one_that_comes_back_has_another_num
     run(main)
 
 
+def test_one_that_was_dialled_and_lied_is_not_dialled_again_at_once() -> None:
+    async def main() -> None:
+        genesis = real_genesis(1)
+        liar = Party(genesis, number=1, follow=("127.0.0.1:1",))
+        victim = Party(genesis, number=2, follow=(liar.address,))
+        async with party(liar, victim):
+            for times in range(1, 4):
+                await until(lambda times=times: len(victim.observers) == times)
+                victim.transport.drop(victim.observers[-1], "lied")
+            (place,) = victim.transport._seeker._places.values()
+            await until(lambda: place.failures >= 3)
+
+    run(main)
+
+
 def test_an_observer_that_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     small = Limits(1 << 20, 1 << 20, 1e9, 1e6)
     monkeypatch.setattr(peer_connection_module, "OBSERVER_LIMITS", small)

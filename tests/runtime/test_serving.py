@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from lockstep.base.digest import digest
+from lockstep.base.limits import FIRST_OBSERVER
 from lockstep.log.log import open_log
 from lockstep.node import old_blocks
 from lockstep.node.effects import Effect, Reply, Send, ServeChain, ServeEvents, ServeFate, ServeState
 from lockstep.node.record import StoredBlock, encode_record
+from lockstep.runtime import serving as serving_module
 from lockstep.runtime.block_index import BlockPlace, FatePlace
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import History
@@ -113,6 +115,16 @@ def test_a_chain_is_bounded_in_blocks_and_in_bytes(archive: Archive, monkeypatch
     assert 1 < few < 10
     monkeypatch.setattr(old_blocks, "CHAIN_BYTES_MAX", 1)
     assert len(archive.chain(1, BLOCKS).blocks) == 1, "one block always fits, or nobody could ever catch up"
+
+
+def test_a_node_that_does_not_vote_gets_so_much_and_no_more(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving_module, "ANSWER_BYTES_MIN", serving_module.OBSERVER_BYTES_PER_SECOND * 1_000)
+    archive.ask(ServeChain(FIRST_OBSERVER, 1, BLOCKS))
+    archive.chain(1, BLOCKS)  # by now the first answer is in the account
+    archive.serving.put(ServeChain(FIRST_OBSERVER, 1, BLOCKS))
+    archive.chain(1, BLOCKS)
+    assert [answer.peer for answer in archive.answers if isinstance(answer, Send)] == [FIRST_OBSERVER, 2, 2]
+    archive.ask(ServeChain(FIRST_OBSERVER + 1, 1, BLOCKS))  # others have allowances of their own
 
 
 def test_blocks_that_are_not_indexed_yet_are_left_out(archive: Archive) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from lockstep.base.digest import digest
 from lockstep.base.keys import PrivateKey
 from lockstep.sync.light_trust import TrustRoot
-from lockstep.wire.block import Header, Payload, genesis_header
+from lockstep.wire.block import Block, Header, Payload, genesis_header
 from lockstep.wire.bundle import Bundle, seal_bundle
 from lockstep.wire.certificate import Finalization, finalization, notarization, nullification
 from lockstep.wire.client import SubmitReply, seal_price_report
@@ -18,6 +18,7 @@ from lockstep.wire.codec import encode
 from lockstep.wire.command import COMMAND, Kind, Side
 from lockstep.wire.evidence import make_evidence
 from lockstep.wire.genesis import Validator
+from lockstep.wire.gossip import Graft, IHave, Prune, Push
 from lockstep.wire.light import (
     AskLight,
     AskOutcome,
@@ -39,7 +40,9 @@ from lockstep.wire.message import (
     encode_message,
 )
 from lockstep.wire.observation import seal_observation
+from lockstep.wire.observer import Addresses, HelloObserver, Turned
 from lockstep.wire.set_change import SetChange, approve, sign_change
+from lockstep.wire.spread import block_body
 from lockstep.wire.stream import (
     After,
     AskEvents,
@@ -97,6 +100,15 @@ def stream_vectors(header: Header, final: Finalization, bundle: Bundle) -> dict[
     }
 
 
+def _about(header: Header) -> Finalization:
+    """A finalization of this very block."""
+    votes = [
+        sign_finalize(key, CHAIN, i, header.view, header.height, header.digest, digest(b"state"), digest(b"events"))
+        for i, key in enumerate(KEYS[:3])
+    ]
+    return finalization(votes, 4)
+
+
 def vectors() -> dict[str, str]:
     """Name → hex."""
     commands = np.zeros(2, COMMAND)
@@ -140,6 +152,13 @@ def vectors() -> dict[str, str]:
         "checkpoint offer": encode_message(CheckpointOffer(header.encode(), finalization(finals[1:], 4), b"{}")),
         "fetch state": encode_message(FetchState(1, 512, 3, 8, (5).to_bytes(4, "little"), True)),
         "state part": encode_message(StatePart(1, bytes(range(64)))),
+        "hello of an observer": encode_message(HelloObserver(1, CHAIN, "10.0.0.1:7000")),
+        "turned away": encode_message(Turned("busy", "full")),
+        "addresses": encode_message(Addresses(("10.0.0.1:7000", "[::1]:7000"))),
+        "push of a block": encode_message(Push(1, block_body(Block(header, payload), _about(header)))),
+        "announcement": encode_message(IHave(1, bundle.digest)),
+        "graft": encode_message(Graft(1, bundle.digest)),
+        "prune": encode_message(Prune(1)),
         "price report": encode(seal_price_report(KEYS[3], CHAIN, 1_700_000_000_789, (50_001, 0, 78))),
     }
     encodings |= light_vectors(header, finalization(finals[1:], 4), payload.encode(), bundle)

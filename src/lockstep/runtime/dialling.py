@@ -53,7 +53,7 @@ class Dialling:
         """Dial, wait until the connection is gone, dial again. The delay grows only while dialling fails."""
         delay = RETRY_SECONDS_MIN
         while True:
-            was_connected = await self._dial(host, port, validator)
+            was_connected = await self._dial(host, port, self._make(validator))
             delay = RETRY_SECONDS_MIN if was_connected else min(RETRY_SECONDS_MAX, 2 * delay)
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # nodes restarted together don't dial in step
 
@@ -67,15 +67,15 @@ class Dialling:
                 self._begin(self._try(seeker, place))
 
     async def _try(self, seeker: Seeker, place: Place) -> None:
-        was_connected = False
+        connection = self._make(place.validator)
+        was_good = False
         try:
-            was_connected = await self._dial(place.host, place.port, place.validator)
+            was_good = await self._dial(place.host, place.port, connection) and not connection.is_dropped
         finally:
-            seeker.ended(place, was_connected, asyncio.get_running_loop().time())
+            seeker.ended(place, was_good, asyncio.get_running_loop().time())
 
-    async def _dial(self, host: str, port: int, expected: int | None) -> bool:
+    async def _dial(self, host: str, port: int, connection: PeerConnection) -> bool:
         """One attempt, until its connection is gone. Whether there was one, with greetings."""
-        connection = self._make(expected)
         try:
             async with asyncio.timeout(DIAL_SECONDS):
                 await asyncio.get_running_loop().create_connection(

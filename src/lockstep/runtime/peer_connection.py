@@ -100,6 +100,8 @@ class PeerConnection(Connection):
         self.expected = expected
         self.is_dialled = is_dialled or expected is not None
         self.is_established = False
+        self.is_dropped = False
+        """This node closed it, for what the other side did."""
         self.gone = asyncio.Event()
         self._owner = owner
         self._greeting = greeting

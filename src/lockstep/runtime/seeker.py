@@ -82,10 +82,10 @@ class Seeker:
         place.is_busy = True
         return place
 
-    def ended(self, place: Place, was_connected: bool, now: float) -> None:
-        """The attempt, or the connection that came of it, is over."""
+    def ended(self, place: Place, was_good: bool, now: float) -> None:
+        """The attempt, or the connection that came of it, is over. `was_good`: there was one, and no lie on it."""
         place.is_busy = False
-        place.failures = 0 if was_connected else place.failures + 1
+        place.failures = 0 if was_good else place.failures + 1
         delay = min(RETRY_SECONDS_MAX, RETRY_SECONDS_MIN * 2.0**place.failures)
         place.due = now + delay * self._random.uniform(0.5, 1.0)
         if place.failures >= FAILURES_MAX and not place.is_given:

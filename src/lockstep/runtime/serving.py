@@ -43,7 +43,7 @@ from lockstep.runtime.worker import Worker
 from lockstep.sync.checkpoint_server import CheckpointServer
 from lockstep.venue.event import EVENT
 from lockstep.wire.client import Fate, Goodbye
-from lockstep.wire.message import CheckpointOffer, FetchCheckpoint, StatePart
+from lockstep.wire.message import ChainBlock, CheckpointOffer, FetchCheckpoint, StatePart
 
 REQUESTS_MAX: Final = 1_024
 EVENT_REQUESTS_MAX: Final = 4
@@ -53,6 +53,8 @@ STATE_REQUESTS_MAX: Final = 24
 OBSERVER_BYTES_PER_SECOND: Final = 48 * 1024 * 1024
 """What one node that doesn't vote is given in the long run, so that it costs validators little of their time."""
 BURST_SECONDS: Final = 1.0
+ANSWER_BYTES_MIN: Final = 64 * 1024
+"""An answer counts for so much at least."""
 CLIENTS: Final = -1
 
 
@@ -153,7 +155,7 @@ class Serving:
             if _is_guest(peer):
                 now = time.monotonic()
                 begin = max(now - BURST_SECONDS, self._owes.pop(peer, 0.0))
-                self._owes[peer] = begin + size / OBSERVER_BYTES_PER_SECOND
+                self._owes[peer] = begin + max(size, ANSWER_BYTES_MIN) / OBSERVER_BYTES_PER_SECOND
                 while len(self._owes) > OBSERVERS_LIMIT:
                     self._owes.pop(next(iter(self._owes)))
 
@@ -180,7 +182,7 @@ class Serving:
             first, lowest = request.from_height, self._index.lowest().blocks
             chain = read_chain(self._log, self._index.block, first, request.final_height, lowest)
             self._answered(Send(request.peer, chain))
-            self._served(request.peer, sum(len(raw) for block in chain.blocks for raw in block.bundles))
+            self._served(request.peer, sum(_size(block) for block in chain.blocks))
         elif isinstance(request, ServeState):
             self._state(request)
         elif isinstance(request, LetGo):
@@ -231,3 +233,7 @@ class Serving:
         rows = self._history.events(block.history, place.height)
         outcomes = rows[place.first * EVENT.itemsize : (place.first + place.events) * EVENT.itemsize]
         return Fate(digest, "final", place.height, place.place, "", outcomes)
+
+
+def _size(block: ChainBlock) -> int:
+    return len(block.header) + len(block.payload) + sum(len(raw) for raw in block.bundles)

@@ -193,13 +193,14 @@ class Transport:
         self._note(Severity.WARNING, f"dropping {self._name(peer)}: {detail}")
         if connection is not None:
             self._bar(connection)
+            connection.is_dropped = True
             connection.abort()
 
     def _traffic(self, peer: int) -> Traffic:
         return self.observer_traffic if peer >= FIRST_OBSERVER else self.traffic[peer]
 
     def _bar(self, connection: PeerConnection) -> None:
-        if connection.validator is None and not connection.is_dialled:
+        if connection.validator is None:
             self._guests.bar(connection.key, asyncio.get_running_loop().time())
 
     # -- what connections tell (PeerOwner) --------------------------------------------------------------
