@@ -155,6 +155,8 @@ def draw_sync_plan(seed: int, validators: int, seconds: int) -> Plan:
     if not joining and not any(fault.kind in ("away", "rebuilt") for fault in faults):
         away = Fault(end_us // 10, "away", joiner, random.randint(end_us // 3, end_us), random.randrange(1 << 30))
         faults = (away, *faults)
+    if any(fault.kind == "rebuilt" for fault in faults):
+        joining = {}  # two empty homes are two that are mute: more than a third of four
     prunes = stream(seed, "prunes")
     if joining and chance(prunes, 1, 2):  # just before it comes: a state is the only way
         at_us = joining[joiner] - 50_000
