@@ -18,10 +18,7 @@ from lockstep.sync.light_shown import examine
 from lockstep.wire.client import Fate
 from lockstep.wire.light import AskLight, LightReply
 from lockstep.wire.message import Chain
-from lockstep.wire.validators import validator_set
-from tests.support.pruned_home import BLOCK_MS, CHAIN, GENESIS, PrunedHome, chain
-
-VALIDATORS = validator_set(GENESIS)
+from tests.support.pruned_home import BLOCK_MS, CHAIN, PrunedHome, chain
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +40,7 @@ def check_promises(home: PrunedHome) -> None:
     lowest = home.index.lowest()
     for height in range(1, home.height + 1):
         made = chain()[height - 1]
-        reply = ask(home, ServeProof(1, AskLight(1, height), VALIDATORS, home.height))
+        reply = ask(home, ServeProof(1, AskLight(1, height), home.height))
         assert isinstance(reply, LightReply)
         ahead = [h for h in range(height, home.height + 1) if chain()[h - 1].certificate is not None]
         if height >= lowest.headers and ahead:

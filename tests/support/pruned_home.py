@@ -20,6 +20,7 @@ from lockstep.runtime.in_use import InUse
 from lockstep.runtime.index import Index
 from lockstep.runtime.pruning import Pruner
 from lockstep.runtime.serving import Serving
+from lockstep.runtime.set_files import SetFiles
 from lockstep.runtime.store import Store
 from lockstep.venue.venue import Venue
 from lockstep.wire.block import Block, Header, Payload, genesis_header
@@ -28,6 +29,8 @@ from lockstep.wire.certificate import Finalization, finalization
 from lockstep.wire.codec import encode
 from lockstep.wire.command import Side
 from lockstep.wire.observation import Observation, seal_observation
+from lockstep.wire.roster import genesis_roster
+from lockstep.wire.validators import validator_set
 from lockstep.wire.vote import Notarize, sign_finalize, sign_notarize
 from tests.support.small_network import PRICE, orders, small_genesis, trader_key, validator_key
 
@@ -36,6 +39,7 @@ BLOCK_MS = 1_000
 SEGMENT_BYTES = 8 * 1024
 GENESIS = small_genesis()
 CHAIN = GENESIS.chain_id
+SET = validator_set(GENESIS).hash
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def chain() -> list[Made]:
         payload = Payload(b"".join(b.digest for b in bundles), tuple(o.raw for o in seen), ())
         header = Header(
             CHAIN, height, height, height - 1, time_ms, height % 4, len(bundles), sum(b.count for b in bundles),
-            header.digest, digest(payload.encode()),
+            header.digest, digest(payload.encode()), SET, SET,
         )  # fmt: skip
         stored = StoredBlock(Block(header, payload), bundles)
         execution = execute(executor, stored)
@@ -120,13 +124,25 @@ class PrunedHome:
         self.pruner.checkpointed(0)
         self.answers: SimpleQueue[Effect] = SimpleQueue()
         self.serving = Serving(
-            folder / "log", folder / "history", self.index, self.store, self.answers.put, self._failed, self.in_use
+            folder / "log",
+            folder / "history",
+            self.index,
+            self.store,
+            self._sets(),
+            self.answers.put,
+            self._failed,
+            self.in_use,
         )
         saved = self.store.state()
         base = genesis_header(CHAIN, GENESIS.time_ms) if meta is None else chain()[meta.height - 1].stored.block.header
         venue = Venue(GENESIS, None if saved is None else (saved[0].manifest, saved[1]))
         self.executor = Executor(venue, base.digest, base.height)
         self._recover()
+
+    def _sets(self) -> SetFiles:
+        sets = SetFiles(self.folder / "sets", CHAIN)
+        sets.put(genesis_roster(GENESIS))
+        return sets
 
     def _failed(self, error: BaseException) -> None:
         raise error

@@ -26,6 +26,7 @@ from lockstep.runtime.block_index import BlockPlace, FatePlace
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import History, HistoryReader
 from lockstep.runtime.home import Home
+from lockstep.runtime.set_files import SetFiles
 from lockstep.runtime.stopped_store import StoppedStore
 from lockstep.runtime.store import CheckpointMeta
 from lockstep.runtime.stored_chain import execute_again
@@ -34,7 +35,6 @@ from lockstep.wire.block import Header, decode_header, genesis_header
 from lockstep.wire.certificate import Finalization, verify_certificate
 from lockstep.wire.codec import encode
 from lockstep.wire.evidence import Evidence
-from lockstep.wire.validators import validator_set
 from lockstep.wire.vote import Finalize, Notarize, Nullify, Vote
 
 _NEAR: Final = 3
@@ -160,6 +160,9 @@ class Rollback:
         path = final[: target - first]
         if len(path) != target - first:
             raise StorageFailed(f"the log in {self._home.log} has no unbroken chain of blocks up to {target}")
+        header = path[-1].header if path else self._header(base)
+        sets = SetFiles(self._home.sets, self._genesis.chain_id)
+        verify_certificate(certificate, sets.deciding(self._home.genesis, header))
         venue = self._venue(base)
         executor = Executor(venue, self._header(base).digest, first)
         history = self._history()
@@ -167,7 +170,6 @@ class Rollback:
         state = venue.ledger.checkpoint()
         if state.root != certificate.state_root:
             raise StorageFailed(f"the state made for height {target} is not the one that its certificate is about")
-        header = path[-1].header if path else self._header(base)
         own = list(dict.fromkeys(record for record in said.own if record.view > header.view))
         events = made.events if path else self._events(base)
         history_position = history.begin_again(header.height, header.digest, events)
@@ -197,7 +199,6 @@ class Rollback:
                 f"block {target} is final through a later block and has no certificate of its own: nothing says what "
                 f"its state is. Take one of {', '.join(map(str, sorted(near)))}"
             )
-        verify_certificate(found, validator_set(self._home.genesis))
         return found
 
     def _venue(self, base: CheckpointMeta | None) -> Venue:
