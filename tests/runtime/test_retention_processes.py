@@ -20,13 +20,12 @@ KEPT = 48
 _CODE = f"""
 import sys
 from pathlib import Path
-from lockstep.log import log
 from lockstep.node import synchronizer
-from lockstep.runtime import history, home
+from lockstep.runtime import home
 from lockstep.runtime.node import run_node
 home.KEEP_BLOCKS_MIN = 1
 synchronizer.BEHIND_BLOCKS_MIN = {BEHIND}
-log.open_log.__defaults__ = history.History.__init__.__defaults__ = (16 * 1024,)  # many small segments
+home.NodeConfig.segment_bytes = 16 * 1024  # many small segments
 sys.exit(run_node(Path(sys.argv[1])))
 """
 _ROLLBACK = """
