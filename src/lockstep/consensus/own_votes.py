@@ -68,7 +68,7 @@ class OwnVotes:
 
     def may_notarize(self, view: int) -> bool:
         """Only as the first vote in a view: after a nullify vote a notarize vote would be of no use."""
-        return self._open(view) and not self.of(view)
+        return not self._votes.get(view) and self._open(view)
 
     def may_nullify(self, view: int) -> bool:
         """Once, and not after a finalize vote."""

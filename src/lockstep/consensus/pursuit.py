@@ -34,12 +34,12 @@ class Pursuit:
     def advance(self, view: int, leader: int, now_us: int, out: list[on.Effect]) -> Gap | None:
         """Ask to build or to check, into `out`; returns the certificates that are missing for that. Raises `Refused`
         when the proposal contradicts certificates."""
-        proposal = self._proposals.of(view)
-        if not self._own.may_notarize(view):
+        if self.build is not None or self.checking is not None or not self._own.may_notarize(view):
             return None
         if leader == self._index:
-            return self._ask_to_build(view, now_us, out) if self.build is None else None
-        if proposal is None or self.checking is not None:
+            return self._ask_to_build(view, now_us, out)
+        proposal = self._proposals.of(view)
+        if proposal is None:
             return None
         try:
             wanted = self._book.ancestry(proposal)

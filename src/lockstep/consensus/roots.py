@@ -89,6 +89,8 @@ class Roots:
             for group in tally.finalize_groups()
             if group[0].block == own.header.digest and (group[0].state_root, group[0].event_root) != own.roots
         }
+        if not others:
+            return []
         against = self._validators.stake_of(signer for signers in others.values() for signer in signers)
         fatal = self._validators.blocks_quorum(against)
         reports = [self._report(own, roots, signers, fatal=fatal) for roots, signers in others.items()]

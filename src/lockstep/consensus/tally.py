@@ -84,7 +84,7 @@ class Tally:
     def certificate(self, vote: Vote, validators: ValidatorSet) -> Certificate | None:
         """The certificate of this vote's statement, if a quorum made it."""
         group = self._groups.get(statement(vote), [])
-        if not validators.is_quorum(validators.stake_of(other.signer for other in group)):
+        if not validators.is_quorum(validators.stake_of([other.signer for other in group])):
             return None
         match vote:
             case Notarize():

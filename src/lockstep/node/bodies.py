@@ -70,7 +70,7 @@ class Bodies:
 
     def is_awaited(self, digest: bytes) -> bool:
         """Whether some wanted block lacks this bundle."""
-        return any(digest in missing for missing in self._missing.values())
+        return bool(self._missing) and any(digest in missing for missing in self._missing.values())
 
     def arrived(self, bundle: Bundle) -> list[bytes]:
         """A bundle is here (in the pool or not): returns the blocks that now lack none."""
@@ -103,6 +103,8 @@ class Bodies:
 
     def tick(self) -> None:
         """Send what is due."""
+        if not self._blocks and not self._bundles:
+            return
         for block, request in self._blocks.items():
             if (peer := self._due(request)) is not None:
                 self._ctx.send(peer, FetchBlock(block))

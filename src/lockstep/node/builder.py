@@ -60,6 +60,12 @@ class Builder:
         if self._pending is not None and self._pending.build.view < view:
             self._pending = None
 
+    def tick(self, view: int) -> None:
+        """Something happened, and the engine is in `view`."""
+        if self._pending is not None:
+            self.cancel(view)
+            self.attempt()
+
     def deadline(self) -> int | None:
         """When an empty block is due."""
         if self._pending is None or self._pending.idle_until_us <= self._ctx.now_us:

@@ -5,6 +5,7 @@ whose parent is not on top first rolls back what is above the parent.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -83,9 +84,9 @@ def join(bundles: tuple[Bundle, ...]) -> tuple[np.ndarray, np.ndarray]:
     commands = np.frombuffer(b"".join([bundle.command_bytes for bundle in bundles]), COMMAND)
     spans = np.zeros(len(bundles), BUNDLE_SPAN)
     if bundles:
-        counts = np.fromiter((b.count for b in bundles), np.int64, len(bundles))
-        spans["account"] = [b.account for b in bundles]
-        spans["sequence"] = [b.sequence for b in bundles]
+        counts = [bundle.count for bundle in bundles]
+        spans["account"] = [bundle.account for bundle in bundles]
+        spans["sequence"] = [bundle.sequence for bundle in bundles]
         spans["count"] = counts
-        spans["first"] = np.cumsum(counts) - counts
+        spans["first"] = list(accumulate(counts[:-1], initial=0))
     return commands, spans

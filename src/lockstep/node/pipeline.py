@@ -12,9 +12,7 @@ certificate on the way.
 """
 
 from collections.abc import Callable
-from itertools import takewhile
-
-import numpy as np
+from itertools import accumulate, takewhile
 
 from lockstep.base.errors import InvariantBroken
 from lockstep.base.limits import EMPTY_DEPTH_MAX, SPECULATIVE_DEPTH_MAX
@@ -237,9 +235,8 @@ def fates_of(stored: StoredBlock, execution: Execution) -> list[BundleFate]:
     bundles = stored.bundles
     if not bundles:
         return []
-    ends = np.cumsum([bundle.count for bundle in bundles])
-    edges = np.searchsorted(execution.events["command"], np.concatenate(([0], ends)))
+    ends = list(accumulate([bundle.count for bundle in bundles], initial=0))
+    edges = execution.events["command"].searchsorted(ends).tolist()
     return [
-        (bundle.digest, place, int(edges[place]), int(edges[place + 1] - edges[place]))
-        for place, bundle in enumerate(bundles)
+        (bundle.digest, place, edges[place], edges[place + 1] - edges[place]) for place, bundle in enumerate(bundles)
     ]

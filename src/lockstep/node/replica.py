@@ -228,8 +228,7 @@ class Replica:
         if due is not None and due <= now:
             self._ordering.drive(engine_.Tick())
         view = self._ordering.engine.view
-        self._builder.cancel(view)
-        self._builder.attempt()
+        self._builder.tick(view)
         self._bodies.tick()
         self._peers.tick(view)
         self._sync.tick()

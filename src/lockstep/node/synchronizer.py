@@ -65,6 +65,8 @@ class Synchronizer:
         self._is_installed = False
         self._claims: dict[int, tuple[int, int]] = {}
         """(epoch, height) that peers claim, of those that claim a later epoch than ours."""
+        self._is_chasing = False
+        """Something is, or was a moment ago, missing."""
         self._replay = Pace()
         self._replayed_height = 0
         """Of the highest block that replay has brought."""
@@ -110,11 +112,14 @@ class Synchronizer:
         if self._is_installed:
             return
         if not self._is_behind:
-            self._catch_up.reset()
-            self._replay.pause()
+            if self._is_chasing:
+                self._is_chasing = False
+                self._catch_up.reset()
+                self._replay.pause()
             if self._state is not None:
                 self._give_up("the head was reached by replay")
             return
+        self._is_chasing = True
         self._measure()
         if self._behind >= self._state_from_blocks or self._has_no_blocks:
             self._compare()
@@ -274,6 +279,7 @@ class Synchronizer:
 
     def chain(self, peer: int, chain: Chain) -> None:
         """Final blocks came."""
+        self._is_chasing = True
         self._catch_up.answered(peer, chain, self._ctx.now_us)
 
     def _caught_up(self, proven: Proven) -> None:

@@ -59,6 +59,7 @@ class Traders:
 
     def __init__(self, world: World, count: int, pause_us: tuple[int, int]) -> None:
         self._world = world
+        self._chain_id = world.genesis.chain_id
         self._random: Random = stream(world.seed, "traders")
         self._pause_us = pause_us
         self._traders = [_Trader(account, account % len(world.nodes)) for account in range(count)]
@@ -93,7 +94,7 @@ class Traders:
         """Every node's own price source reports, by the world's clock; a step up or down each time."""
         self._price += draw(self._random, -3, 3)
         prices = tuple(self._price + 10 * i for i in range(len(INSTRUMENTS)))
-        report = seal_price_report(FEED, self._world.genesis.chain_id, self._world.now_us // 1000, prices)
+        report = seal_price_report(FEED, self._chain_id, self._world.now_us // 1000, prices)
         for node in self._world.everyone:
             node.ask(0xFFFF, report)
         self._world.call(REPORT_US, self._report)
@@ -108,7 +109,7 @@ class Traders:
         height = max((n.replica.final.height for n in self._world.nodes if n.is_up), default=0)
         world = self._world
         trader.bundle = seal_bundle(
-            trader_key(trader.account), world.genesis.chain_id, trader.account, trader.sequence,
+            trader_key(trader.account), self._chain_id, trader.account, trader.sequence,
             height + _LIFETIME_BLOCKS, self._commands(trader),
         )  # fmt: skip
         world.history.bundles[trader.bundle.digest] = trader.bundle.raw

@@ -62,7 +62,7 @@ class ValidatorSet:
 
     def stake_of(self, signers: Iterable[int]) -> int:
         """The summed stake of distinct `signers`."""
-        return sum(self.stakes[signer] for signer in signers)
+        return sum([self.stakes[signer] for signer in signers])  # a list: asked at every vote
 
     def is_quorum(self, stake: int) -> bool:
         """Strictly more than 2/3: two quorums share more than 1/3, so at least one honest validator."""
