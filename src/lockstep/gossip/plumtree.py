@@ -180,6 +180,8 @@ class Plumtree:
 
     def deadline(self) -> int | None:
         """When `tick` has something to do."""
+        if not self._missing:
+            return self._announce_us
         dues = [missing.due_us for missing in self._missing.values()]
         if self._announce_us is not None:
             dues.append(self._announce_us)

@@ -37,7 +37,6 @@ _PATIENCE_US: Final = 1_500_000
 _LIFETIME_BLOCKS: Final = 400
 _COMMANDS_MAX: Final = 6
 REPORT_US: Final = 500_000
-_FIELDS: Final = COMMAND.names or ()
 
 
 @dataclass(slots=True)
@@ -198,30 +197,27 @@ class Traders:
     # -- commands -------------------------------------------------------------------------------------
 
     def _commands(self, trader: _Trader) -> np.ndarray:
-        rows = [self._command(trader) for _ in range(draw(self._random, 1, _COMMANDS_MAX))]
-        return np.array([tuple(row.get(name, 0) for name in _FIELDS) for row in rows], COMMAND)
+        return np.array([self._command(trader) for _ in range(draw(self._random, 1, _COMMANDS_MAX))], COMMAND)
 
-    def _command(self, trader: _Trader) -> dict[str, int]:
-        """Fields that are not zero."""
+    def _command(self, trader: _Trader) -> tuple[int, ...]:
+        """One row: kind, side, time in force, flags, instrument, price, size, client id, target."""
         random = self._random
         kind = draw(random, 0, 15)
         if kind == 0:
-            return {"kind": Kind.CANCEL_ALL, "instrument": ALL_INSTRUMENTS}
+            return Kind.CANCEL_ALL, 0, 0, 0, ALL_INSTRUMENTS, 0, 0, 0, 0
         if kind in (1, 2) and trader.next_client_id > 1:
             oldest = max(1, trader.next_client_id - 8)
-            return {"kind": Kind.CANCEL_CLIENT, "client_id": draw(random, oldest, trader.next_client_id - 1)}
+            return Kind.CANCEL_CLIENT, 0, 0, 0, 0, 0, 0, draw(random, oldest, trader.next_client_id - 1), 0
         if kind == 3:
             target = draw(random, 0, len(self._traders) - 1)
-            return {"kind": Kind.TRANSFER, "size": draw(random, 1, 1_000), "target": target}
+            return Kind.TRANSFER, 0, 0, 0, 0, 0, draw(random, 1, 1_000), 0, target
         side = Side.BUY if chance(random, 1, 2) else Side.SELL
         through = kind > 11
         distance = draw(random, 0, 6) if through else -draw(random, 1, 40)
         instrument = draw(random, 0, len(INSTRUMENTS) - 1)
         price = self._price + 10 * instrument + (distance if side is Side.BUY else -distance)
-        mine = 0 if through else trader.next_client_id
-        row = {
-            "kind": Kind.PLACE, "side": side, "instrument": instrument, "size": draw(random, 1, 20), "price": price,
-            "tif": TimeInForce.IOC if through else TimeInForce.GTC, "client_id": mine,
-        }  # fmt: skip
-        trader.next_client_id += not through
-        return row
+        size = draw(random, 1, 20)
+        if through:
+            return Kind.PLACE, side, TimeInForce.IOC, 0, instrument, price, size, 0, 0
+        trader.next_client_id += 1
+        return Kind.PLACE, side, TimeInForce.GTC, 0, instrument, price, size, trader.next_client_id - 1, 0
