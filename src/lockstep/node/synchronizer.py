@@ -265,6 +265,8 @@ class Synchronizer:
 
     @property
     def _is_epochs_behind(self) -> bool:
+        if not self._claims:
+            return False  # nearly always
         epoch = self._ctx.roster.epoch
         self._claims = {peer: claim for peer, claim in self._claims.items() if peer in self._ctx.connected}
         return any(claim[0] > epoch for claim in self._claims.values())
