@@ -2,7 +2,9 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
+import msgspec
 import pytest
 
 from lockstep.base.keys import PrivateKey
@@ -234,6 +236,22 @@ def test_one_that_was_dialled_and_lied_is_not_dialled_again_at_once() -> None:
                 victim.transport.drop(victim.observers[-1], "lied")
             (place,) = victim.transport._seeker._places.values()
             await until(lambda: place.failures >= 3)
+
+    run(main)
+
+
+def test_a_validator_that_joins_the_chain_is_dialled_too() -> None:
+    async def main() -> None:
+        now, later = real_genesis(1), real_genesis(2)
+        members = (now.validators[0], later.validators[1])
+        grown = msgspec.structs.replace(now, validators=members)
+        observer, joining = Party(now), Party(grown, 1)
+        joining.transport._greeting = replace(joining.transport._greeting, chain_id=now.chain_id)
+        trusted = observers_authority(now.chain_id)
+        joining.transport._accepting.load_verify_locations(cadata=trusted)
+        async with party(observer, joining):
+            observer.transport.roster_changed(members)
+            await until(lambda: observer.transport.connected == [1])
 
     run(main)
 

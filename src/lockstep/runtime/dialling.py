@@ -3,7 +3,8 @@
 import asyncio
 import random
 import ssl
-from typing import Final, Protocol
+from collections.abc import Coroutine
+from typing import Any, Final, Protocol
 
 from lockstep.runtime.address import parse_address
 from lockstep.runtime.peer_connection import PeerConnection
@@ -44,7 +45,7 @@ class Dialling:
         """From now on, dial whom `seeker` says."""
         self._begin(self._seek(seeker))
 
-    def _begin(self, work: "asyncio._CoroutineLike[None]") -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))

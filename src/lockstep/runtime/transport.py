@@ -82,6 +82,7 @@ class Transport:
         self._dialling = Dialling(self._trusting, self._dialled)
         self._guests = Guests(admission)
         self._seeker = Seeker(announce) if index is None else None
+        self._follows_validators = not follow
         self._give_places(follow)
         self._connections: dict[int, PeerConnection] = {}
         self._opening: dict[int, PeerConnection] = {}
@@ -131,7 +132,8 @@ class Transport:
                 self._dialling.keep_dialling(self._validators[peer].peer_address, peer)
 
     def roster_changed(self, members: Sequence[Validator]) -> None:
-        """Validators have joined the chain: trust their certificates, and dial those of higher index."""
+        """Validators have joined the chain: trust their certificates, and dial those of higher index. A node that
+        doesn't vote may dial any of them."""
         own = self._greeting.index
         for index in range(len(self._validators), len(members)):
             member = members[index]
@@ -147,6 +149,8 @@ class Transport:
                 self._note(Severity.WARNING, f"{self._name(index)} cannot be connected to: {error}")
                 continue
             self._note(Severity.INFO, f"{self._name(index)} is on the roster")
+            if self._seeker is not None and self._follows_validators:
+                self._seeker.give(member.peer_address, index)
             if self._is_started and self._seeker is None and own is not None and index > own:
                 self._dialling.keep_dialling(member.peer_address, index)
 
