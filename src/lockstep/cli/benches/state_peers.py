@@ -19,6 +19,7 @@ import numpy as np
 import uvloop
 
 from lockstep.base.digest import ZERO_DIGEST, digest
+from lockstep.cli.benches.state_fetch import settle_as_a_node
 from lockstep.ledger.changes import ChunkSet
 from lockstep.ledger.manifest import Manifest, TableEntry
 from lockstep.ledger.subtree import ChunkTree, leaf_values, warm_up
@@ -135,6 +136,7 @@ class _Peer:
             loop.call_soon_threadsafe(self._answer, effect)
 
         warm_up()
+        settle_as_a_node()
         sets = SetFiles(home.sets, home.genesis.chain_id)
         self._serving = Serving(home.log, home.history, Index(self._store), self._store, sets, answered, print)
         self._transport.start()
