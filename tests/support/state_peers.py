@@ -118,6 +118,7 @@ class Fetcher:
     store_us: int = 500
     blamed: list[tuple[int, str]] = field(default_factory=list)
     bytes_in: int = 0
+    bytes_out: int = 0
 
     def __post_init__(self) -> None:
         self.sync = StateSync(VALIDATORS, self.own_height, self.ranges)
@@ -179,7 +180,9 @@ class Fetcher:
     def _send(self, peer: int, request: FetchCheckpoint | FetchState) -> None:
         to = self.peers[peer]
         to.requests += 1
-        decoded = decode_message(encode_message(request))
+        raw = encode_message(request)
+        self.bytes_out += len(raw)
+        decoded = decode_message(raw)
         answer: object
         try:
             if isinstance(decoded, FetchCheckpoint):

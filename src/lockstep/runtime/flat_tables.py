@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from lockstep.ledger.table import CHUNK_BYTES
+from lockstep.sync.state_request import runs
 
 Array = np.ndarray[Any, Any]
 LEAF_BYTES: Final = 32
@@ -152,16 +153,6 @@ class FlatWriter:
         if name not in self._files:
             self._files[name] = os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o644)
         return self._files[name]
-
-
-def runs(numbers: Array) -> list[tuple[int, int]]:
-    """First and end of each run of neighbours in ascending `numbers`."""
-    if not len(numbers):
-        return []
-    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
-    firsts = numbers[np.concatenate(([0], breaks))].tolist()
-    lasts = numbers[np.concatenate((breaks, [len(numbers)])) - 1].tolist()
-    return [(first, last + 1) for first, last in zip(firsts, lasts, strict=True)]
 
 
 def _write(file: int, data: memoryview, offset: int) -> None:

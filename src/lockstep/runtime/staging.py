@@ -15,7 +15,8 @@ import numpy as np
 
 from lockstep.ledger.subtree import leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
-from lockstep.runtime.flat_tables import FlatWriter, runs
+from lockstep.runtime.flat_tables import FlatWriter
+from lockstep.sync.state_request import runs
 from lockstep.sync.state_walk import Arrived
 
 Array = np.ndarray[Any, Any]

@@ -5,8 +5,9 @@ are at a time. A pin that nobody has asked for since `IDLE_US`, or that is older
 checkpoint is asked for; requests for one that is gone are answered with nothing, and the asker moves on to a newer.
 
 Upon `FetchCheckpoint`: the checkpoint of exactly that height if it is pinned or is the newest; else the newest.
-Upon `FetchState`: nodes or chunks below the named nodes, read from the pinned checkpoint. A request that asks for more
-than an answer may carry, or for nodes that don't exist, is a lie (`Refused`): the manifest told the asker the shape.
+Upon `FetchState`: nodes, chunks, or the chunks that differ below the named nodes, read from the pinned checkpoint. A
+request that asks for more than an answer may carry, or for nodes that don't exist, is a lie (`Refused`): the manifest
+told the asker the shape.
 
 A table's tree is built from its leaves, which the store keeps, when it is first asked for, and is kept as long as the
 pin: 64 bytes a chunk.
@@ -22,13 +23,16 @@ from lockstep.base.limits import VALIDATORS_MAX
 from lockstep.ledger.manifest import Manifest, parse_manifest
 from lockstep.ledger.subtree import ChunkTree, top_level, width
 from lockstep.ledger.table import CHUNK_BYTES
-from lockstep.sync.state_request import children_level, covered
+from lockstep.sync.state_changes import changed_data, marks, unpack_marks
+from lockstep.sync.state_request import RANGE_LEVEL, children_level, covered, runs
 from lockstep.venue import schema
 from lockstep.venue.roster_rows import set_in_force
 from lockstep.wire.message import STATE_CHUNKS_MAX, CheckpointOffer, FetchState, StatePart
 
 PINS_MAX: Final = 2
 IDLE_US: Final = 10_000_000
+CHANGED_CHUNKS_MAX: Final = 1_000
+"""In an answer with their numbers, which has no more room than one without."""
 PIN_US: Final = 120_000_000
 
 
@@ -126,7 +130,12 @@ class CheckpointServer:
             raise Refused(Reason.MALFORMED, f"there is no node {indices[-1]} on level {request.level}")
         if (np.diff(indices) <= 0).any():
             raise Refused(Reason.NON_CANONICAL, "the nodes asked for are not in ascending order")
-        data = self._chunks(pin, request, indices, chunks) if request.chunks else _nodes(pin, request, indices)
+        if request.marks:
+            data = _changed(pin, request, indices, chunks)
+        elif request.chunks:
+            data = self._chunks(pin, request, indices, chunks)
+        else:
+            data = _nodes(pin, request, indices)
         return StatePart(request.request, data)
 
     def release(self, now_us: int) -> None:
@@ -175,6 +184,22 @@ class CheckpointServer:
         data = b"".join([pin.state.read(request.table, first, end - first) for first, end in ranges])
         beyond = ranges[-1][1] * CHUNK_BYTES - pin.manifest.tables[request.table].used_bytes
         return data[: len(data) - beyond] if beyond > 0 else data
+
+
+def _changed(pin: _Pin, request: FetchState, indices: "np.ndarray[Any, Any]", chunks: int) -> bytes:
+    """The chunks below these nodes whose marks differ, of as many nodes as fit, but of one at least."""
+    if request.level > RANGE_LEVEL:
+        raise Refused(Reason.OVERSIZE, f"marks are compared below nodes of level {RANGE_LEVEL} or less")
+    ranges = [covered(int(index), request.level, chunks) for index in indices]
+    numbers = np.concatenate([np.arange(first, end) for first, end in ranges])
+    theirs, bits = unpack_marks(request.marks, len(numbers))
+    ours = marks(pin.tree(request.table).levels[0][numbers], bits)
+    wanted = numbers[ours != theirs]
+    ends = np.searchsorted(wanted, [end for _, end in ranges])
+    nodes = max(1, int(np.searchsorted(ends, CHANGED_CHUNKS_MAX, "right")))
+    wanted = wanted[: ends[nodes - 1]]
+    data = b"".join([pin.state.read(request.table, first, end - first) for first, end in runs(wanted)])
+    return changed_data(nodes, wanted, data)
 
 
 def _nodes(pin: _Pin, request: FetchState, indices: "np.ndarray[Any, Any]") -> bytes:

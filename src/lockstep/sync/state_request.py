@@ -1,9 +1,13 @@
 """The arithmetic of asking for parts of a table's tree, the same on both sides of the wire."""
 
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 STEP: Final = 4
 """Levels between a node and what is shown of it."""
+RANGE_LEVEL: Final = 8
+"""Chunks are fetched in ranges of at most 1 << 8."""
 
 
 def children_level(level: int) -> int:
@@ -14,3 +18,13 @@ def children_level(level: int) -> int:
 def covered(index: int, levels: int, size: int) -> tuple[int, int]:
     """First and end of what lies so many levels below node `index`, where there are `size` nodes."""
     return index << levels, min(index + 1 << levels, size)
+
+
+def runs(numbers: "np.ndarray[Any, Any]") -> list[tuple[int, int]]:
+    """First and end of each run of neighbours in ascending `numbers`."""
+    if not len(numbers):
+        return []
+    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+    firsts = numbers[np.concatenate(([0], breaks))].tolist()
+    lasts = numbers[np.concatenate((breaks, [len(numbers)])) - 1].tolist()
+    return [(first, last + 1) for first, last in zip(firsts, lasts, strict=True)]

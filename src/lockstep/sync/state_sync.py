@@ -28,7 +28,7 @@ from lockstep.base.marks import reached
 from lockstep.ledger.manifest import Manifest, parse_manifest
 from lockstep.sync.light_shown import shown_set
 from lockstep.sync.state_peers import TIMEOUT_US, StatePeer, StatePeers
-from lockstep.sync.state_walk import Arrived, LocalTable, Piece, StateWalk
+from lockstep.sync.state_walk import Arrived, Kind, LocalTable, Piece, StateWalk
 from lockstep.wire.block import Header, decode_header
 from lockstep.wire.certificate import Finalization, is_about, verify_certificate
 from lockstep.wire.message import CheckpointOffer, FetchCheckpoint, FetchState, StatePart
@@ -254,7 +254,8 @@ class StateSync:
             if piece is None:
                 self._hedge(ready, now_us)
                 return
-            self._ask(ready[0], piece, [], now_us)
+            others = [peer for peer in ready if peer not in walk.askers(piece)]
+            self._ask((others or ready)[0], piece, [], now_us)
 
     def _asked_bytes(self) -> int:
         return sum(flight.piece.size_bytes for flight in self._flights.values())
@@ -269,7 +270,9 @@ class StateSync:
         known.asked += 1
         indices = b"".join(index.to_bytes(4, "little") for index in piece.indices)
         height = self.target.header.height
-        self.asks.append((peer, FetchState(self._number, height, piece.table, piece.level, indices, piece.chunks)))
+        chunks = piece.kind is not Kind.NODES
+        request = FetchState(self._number, height, piece.table, piece.level, indices, chunks, piece.marks)
+        self.asks.append((peer, request))
 
     def _hedge(self, ready: list[int], now_us: int) -> None:
         """Nothing new is to be asked: ask a ready peer for what a slow one should have answered."""
@@ -306,7 +309,7 @@ class StateSync:
             self._fill(now_us)
             return
         try:
-            arrived = self.walk.take(flight.piece, part.data)
+            arrived = self.walk.take(flight.piece, part.data, peer)
         except Refused as refused:
             self._blame(peer, str(refused))
             self._fill(now_us)
@@ -320,6 +323,9 @@ class StateSync:
         if arrived is not None:
             self._unstored += arrived.data.nbytes
             self.arrived.append(arrived)
+        liars = [liar for liar in self.walk.pending.take_liars() if not self.peers.of(liar).barred]
+        for liar in liars:
+            self._blame(liar, "chunks that it sent, or did not send, are not those of the state")
         self._fill(now_us)
 
     def _gone(self, known: StatePeer, number: int) -> None:

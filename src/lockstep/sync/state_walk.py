@@ -3,14 +3,19 @@
     - Begin at the hash of every table, which the manifest states. A table that is the same here is done.
     - Below a node that is not the same, look at the nodes four levels further down; skip those that are the same.
     - Where nothing at all is here below a node of level 8 or less, or at a chunk, fetch the chunks.
+    - Where most is here below such a node, send marks of what is here, and fetch the chunks that have others
+      (`state_changes`). While the node's value does not come out, ask again with other marks, twice; and then look at
+      the nodes below after all.
 
 So with no state this is a snapshot in ranges of 256 chunks, and with an older one it fetches the difference. Every
-answer is checked by itself against a value that was proven before: the nodes against the one above them, a range of
-chunks against its node. Work is taken depth first, chunks before nodes, which keeps the list of what is known to be
-missing short. `ranges` restricts the walk to some tables and chunks: what is fetched is proven all the same.
+answer is checked against a value that was proven before: the nodes against the one above them, chunks against their
+node. What a node's value does not bear out waits, with the name of who sent it (`state_pending`). Work is taken depth
+first, chunks before nodes, which keeps the list of what is known to be missing short. `ranges` restricts the walk to
+some tables and chunks: what is fetched is proven all the same.
 """
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Final
 
 import numpy as np
@@ -19,12 +24,26 @@ from lockstep.base.errors import Reason, Refused
 from lockstep.ledger.manifest import Manifest
 from lockstep.ledger.subtree import ChunkTree, leaf_values, reduce_values, table_hash, top_level
 from lockstep.ledger.table import CHUNK_BYTES
-from lockstep.sync.state_request import children_level, covered
+from lockstep.sync.state_changes import MARK_BITS, marks, pack_marks, parse_changed
+from lockstep.sync.state_pending import Pending
+from lockstep.sync.state_request import RANGE_LEVEL, children_level, covered
 from lockstep.wire.message import STATE_CHUNKS_MAX, STATE_NODES_MAX
 
 Array = np.ndarray[Any, Any]
-RANGE_LEVEL: Final = 8
-"""Chunks are fetched in ranges of at most 1 << 8."""
+CHANGED_AT_ONCE: Final = 256
+"""Changed chunks that a request should bring, by what others brought,"""
+CHANGED_NODES_MAX: Final = 64
+"""below not more nodes than these."""
+
+
+class Kind(IntEnum):
+    """What is wanted of a node; in the order in which it is asked for."""
+
+    CHUNKS = 0
+    ONCE_MORE = 1
+    AGAIN = 2
+    CHANGED = 3
+    NODES = 4
 
 
 @dataclass(slots=True)
@@ -45,12 +64,13 @@ class Piece:
 
     table: int
     level: int
-    chunks: bool
+    kind: Kind
     indices: list[int]
     values: list[bytes]
     """What each must hash to; for the root of a table, the table's hash."""
     size_bytes: int
-    """Of the answer."""
+    """Of the answer, about."""
+    marks: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +104,10 @@ class _Table:
         first, end = covered(index, level, self.chunks)
         return bool(self.counted[end] == self.counted[first])
 
+    def is_mostly_here(self, level: int, index: int) -> bool:
+        first, end = covered(index, level, self.chunks)
+        return bool(4 * (self.counted[end] - self.counted[first]) >= 3 * (end - first))
+
 
 class StateWalk:
     """One walk towards one manifest. `next` hands out pieces; `take` checks an answer; `give_back` returns a piece."""
@@ -93,13 +117,17 @@ class StateWalk:
     ) -> None:
         """`local` has an entry for every table of the manifest; `ranges`: table → chunks [first, end) that are wanted
         (None: everything)."""
-        self._work: dict[tuple[bool, int, int], list[tuple[int, bytes]]] = {}
+        self._work: dict[tuple[Kind, int, int], list[tuple[int, bytes]]] = {}
         self._tables: list[_Table] = []
         self.open = 0
         """Pieces handed out, not taken yet."""
         self.done_chunks = 0
         self.known_chunks = 0
         """Chunks fetched, or known to be missing."""
+        self.pending = Pending()
+        self._plain: dict[tuple[int, int], None] = {}
+        """Table and range of chunks where marks did not help."""
+        self._compared_nodes, self._changed_chunks = 1, 16
         for number, (entry, part) in enumerate(zip(manifest.tables, local, strict=True)):
             chunks = len(part.leaves)
             wanted = (0, chunks) if ranges is None else ranges.get(number, (0, 0))
@@ -131,11 +159,14 @@ class StateWalk:
         begin, stop = table.wanted
         if first >= stop or end <= begin:
             return
-        whole = begin <= first and end <= stop
-        chunks = level == 0 or (level <= RANGE_LEVEL and whole and table.is_absent(level, index))
-        self._work.setdefault((not chunks, level, number), []).append((index, value))
-        if chunks:
+        whole = level <= RANGE_LEVEL and begin <= first and end <= stop
+        if level == 0 or (whole and table.is_absent(level, index)):
+            kind = Kind.CHUNKS
             self.known_chunks += end - first
+        else:
+            is_here = whole and table.is_mostly_here(level, index) and (number, first >> RANGE_LEVEL) not in self._plain
+            kind = Kind.CHANGED if is_here else Kind.NODES
+        self._work.setdefault((kind, level, number), []).append((index, value))
 
     # -- asking ---------------------------------------------------------------------------------------
 
@@ -144,38 +175,68 @@ class StateWalk:
         if not self._work:
             return None
         key = min(self._work)  # chunks first, then the lowest nodes
-        nodes, level, number = key
-        stack, table = self._work[key], self._tables[number]
-        if nodes:
-            count = STATE_NODES_MAX
-        else:
-            count = min(STATE_NODES_MAX, STATE_CHUNKS_MAX >> level)
+        kind, level, number = key
+        stack = self._work[key]
+        count = STATE_NODES_MAX
+        if kind is Kind.CHUNKS:
+            count = min(count, STATE_CHUNKS_MAX >> level)
+        elif kind is not Kind.NODES:
+            count = max(1, min(CHANGED_AT_ONCE * self._compared_nodes // self._changed_chunks, CHANGED_NODES_MAX))
         taken = sorted(stack[:count])  # from the front, for a store is quickest when it is filled in order
         del stack[:count]
         if not stack:
             del self._work[key]
         self.open += 1
-        indices = [index for index, _ in taken]
-        values = [value for _, value in taken]
-        below = children_level(level) if nodes else 0
-        size = len(_places(indices, level - below, -(-table.chunks // (1 << below)))) * (32 if nodes else CHUNK_BYTES)
-        return Piece(number, level, not nodes, indices, values, size)
+        return self._piece(number, level, kind, [index for index, _ in taken], [value for _, value in taken])
+
+    def _piece(self, number: int, level: int, kind: Kind, indices: list[int], values: list[bytes]) -> Piece:
+        table = self._tables[number]
+        if kind is Kind.NODES:
+            below = children_level(level)
+            places = _places(indices, level - below, -(-table.chunks // (1 << below)))
+            return Piece(number, level, kind, indices, values, 32 * len(places))
+        places = _places(indices, level, table.chunks)
+        if kind is Kind.CHUNKS:
+            return Piece(number, level, kind, indices, values, CHUNK_BYTES * len(places))
+        leaves = self._leaves(number, level, indices, places)
+        bits = MARK_BITS[Kind.CHANGED - kind]
+        size = CHUNK_BYTES * (1 + len(indices) * self._changed_chunks // self._compared_nodes)
+        return Piece(number, level, kind, indices, values, size, pack_marks(marks(leaves, bits), bits))
+
+    def _leaves(self, number: int, level: int, indices: list[int], places: Array) -> Array:
+        """What is here at these places below these nodes, with what came for them and is not proven."""
+        leaves: Array = self._tables[number].local.leaves[places]
+        for index in indices:
+            for chunk, received in self.pending.of(number, level, index).items():
+                leaves[np.searchsorted(places, chunk)] = received.leaf
+        return leaves
+
+    def askers(self, piece: Piece) -> list[int]:
+        """Peers whose answers about these nodes did not come out: rather somebody else is to be asked again."""
+        return [peer for index in piece.indices for peer in self.pending.peers(piece.table, piece.level, index)]
 
     def give_back(self, piece: Piece) -> None:
         """Nobody answered: it is to be asked for again."""
         self.open -= 1
-        key = (not piece.chunks, piece.level, piece.table)
-        self._work.setdefault(key, []).extend(zip(piece.indices, piece.values, strict=True))
+        self._put_back(piece, 0)
+
+    def _put_back(self, piece: Piece, first: int) -> None:
+        rest = list(zip(piece.indices[first:], piece.values[first:], strict=True))
+        if rest:
+            self._work.setdefault((piece.kind, piece.level, piece.table), []).extend(rest)
 
     # -- answers --------------------------------------------------------------------------------------
 
-    def take(self, piece: Piece, data: bytes | memoryview) -> Arrived | None:
+    def take(self, piece: Piece, data: bytes | memoryview, peer: int) -> Arrived | None:
         """Check an answer, and go on from it; raises `Refused` for a lie (the piece is still open then)."""
         arrived = None
-        if piece.chunks:
-            arrived = self._take_chunks(piece, data)
-        else:
-            self._take_nodes(piece, data)
+        match piece.kind:
+            case Kind.CHUNKS:
+                arrived = self._take_chunks(piece, data)
+            case Kind.NODES:
+                self._take_nodes(piece, data)
+            case _:
+                arrived = self._take_changed(piece, data, peer)
         self.open -= 1
         return arrived
 
@@ -188,12 +249,63 @@ class StateWalk:
         rows = _rows(data, len(numbers))
         leaves = leaf_values(rows, numbers, table.used)
         self._check(piece, leaves, piece.level, rows[0].tobytes()[: table.used] if table.chunks == 1 else b"")
-        table.local.leaves[numbers] = leaves
-        table.local.present[numbers] = True
         if table.chunks == 1:
             table.local.first_chunk = bytes(data)
+        return self._keep(piece.table, numbers, rows, leaves)
+
+    def _keep(self, number: int, numbers: Array, rows: Array, leaves: Array) -> Arrived:
+        """Chunks that are proven."""
+        local = self._tables[number].local
+        local.leaves[numbers] = leaves
+        local.present[numbers] = True
         self.done_chunks += len(numbers)
-        return Arrived(piece.table, numbers, rows, leaves)
+        return Arrived(number, numbers, rows, leaves)
+
+    def _take_changed(self, piece: Piece, data: bytes | memoryview, peer: int) -> Arrived | None:
+        table = self._tables[piece.table]
+        nodes, numbers, rows = parse_changed(data)
+        indices = piece.indices[:nodes]
+        places = _places(indices, piece.level, table.chunks) if indices else np.zeros(0, np.int64)
+        at = np.searchsorted(places, numbers)
+        if not 1 <= nodes <= len(piece.indices) or (np.append(places, -1)[at] != numbers).any():
+            raise Refused(Reason.BAD_PROOF, "what came about changed chunks is not what was asked for")
+        leaves = leaf_values(rows, numbers, table.used)
+        if len(numbers) and rows[-1, max(0, table.used - int(numbers[-1]) * CHUNK_BYTES) :].any():
+            raise Refused(Reason.BAD_PROOF, f"chunk {numbers[-1]} has bytes beyond the end of table {piece.table}")
+        values = self._leaves(piece.table, piece.level, indices, places)
+        values[at] = leaves
+        found = self._above(piece, values, piece.level, b"")
+        proven = np.array([one == other for one, other in zip(found, piece.values, strict=False)])
+        self._put_back(piece, nodes)
+        self._compared_nodes += nodes
+        self._changed_chunks += len(numbers)
+        is_plain = [
+            bool(proven[i]) and not self.pending.waits(piece.table, piece.level, x) for i, x in enumerate(indices)
+        ]
+        plain = np.array(is_plain)[np.searchsorted(indices, numbers >> piece.level)]
+        parts = [(numbers[plain], rows[plain], leaves[plain])]
+        for place in [place for place in range(nodes) if not is_plain[place]]:
+            self.pending.note((piece.table, piece.level, indices[place]), peer, (numbers, rows, leaves))
+            parts += self._settle(piece, place, bool(proven[place]))
+        numbers, rows, leaves = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        if not len(numbers):
+            return None
+        self.known_chunks += len(numbers)
+        order = np.argsort(numbers)
+        return self._keep(piece.table, numbers[order], rows[order], leaves[order])
+
+    def _settle(self, piece: Piece, place: int, is_proven: bool) -> "list[tuple[Array, Array, Array]]":
+        """What came for a node: all of it, if the node's value came out; else it waits, and more is asked for."""
+        index, value = piece.indices[place], piece.values[place]
+        if is_proven:
+            return [self.pending.prove(piece.table, piece.level, index, self._tables[piece.table].local.leaves)]
+        then = Kind(piece.kind - 1)
+        if piece.kind is Kind.ONCE_MORE:
+            then = Kind.NODES
+            self.pending.doubt(piece.table, piece.level, index)
+            self._plain[piece.table, index << piece.level >> RANGE_LEVEL] = None
+        self._work.setdefault((then, piece.level, piece.table), []).append((index, value))
+        return []
 
     def _take_nodes(self, piece: Piece, data: bytes | memoryview) -> None:
         table, below = self._tables[piece.table], children_level(piece.level)
@@ -202,19 +314,27 @@ class StateWalk:
             raise Refused(Reason.BAD_PROOF, f"{len(data)} bytes of nodes came, not {32 * len(places)}")
         values = np.frombuffer(data, np.uint32).reshape(-1, 8)
         self._check(piece, values, piece.level - below, b"")
-        differ = (values != table.levels[below][places]).any(axis=1).nonzero()[0]
-        for place in differ.tolist():
+        same = (values == table.levels[below][places]).all(axis=1)
+        if self.pending.doubted:
+            for place in same.nonzero()[0].tolist():
+                first, end = covered(int(places[place]), below, table.chunks)
+                self.pending.judge(piece.table, first, table.local.leaves[first:end])
+            if below == 0:
+                for place, number in enumerate(places.tolist()):
+                    self.pending.judge(piece.table, number, values[place : place + 1])
+        for place in np.logical_not(same).nonzero()[0].tolist():
             self._want(piece.table, table, below, int(places[place]), values[place].tobytes())
 
     def _check(self, piece: Piece, values: Array, levels: int, chunk: bytes) -> None:
         """What the values lie below must be what was asked for."""
-        table = self._tables[piece.table]
-        if piece.level == top_level(table.chunks):
-            found = [table_hash(reduce_values(values, max(levels - 1, 0)), chunk)]
-        else:
-            found = [value.tobytes() for value in reduce_values(values, levels)]
-        if found != piece.values:
+        if self._above(piece, values, levels, chunk) != piece.values:
             raise Refused(Reason.BAD_PROOF, f"what came is not what table {piece.table} has there")
+
+    def _above(self, piece: Piece, values: Array, levels: int, chunk: bytes) -> list[bytes]:
+        """The piece's nodes, from values so many levels below."""
+        if piece.level == top_level(self._tables[piece.table].chunks):
+            return [table_hash(reduce_values(values, max(levels - 1, 0)), chunk)]
+        return [value.tobytes() for value in reduce_values(values, levels)]
 
 
 def _rows(data: bytes | memoryview, count: int) -> Array:

@@ -41,6 +41,7 @@ STATE_CHUNKS_MAX: Final = 1_024
 """Chunks that one answer may carry."""
 STATE_FAN_OUT: Final = 16
 """Children that are shown of a node: those four levels below it."""
+STATE_MARKS_MAX: Final = 64 * 1024
 STATE_LEVEL_MAX: Final = 31
 
 
@@ -183,7 +184,7 @@ class FetchState(msgspec.Struct, frozen=True, array_like=True, tag=36, forbid_un
     """Of a table's tree in the checkpoint of this height: what stands below these nodes of a level.
 
     `indices`: ascending, u32 little-endian each. `chunks`: the chunks themselves; else the nodes four levels below
-    (at the next multiple of four)."""
+    (at the next multiple of four). With `marks` (see `sync.state_changes`), of those chunks that have others."""
 
     request: int
     height: int
@@ -191,6 +192,7 @@ class FetchState(msgspec.Struct, frozen=True, array_like=True, tag=36, forbid_un
     level: int
     indices: bytes
     chunks: bool
+    marks: bytes = b""
 
 
 class StatePart(msgspec.Struct, frozen=True, array_like=True, tag=37, forbid_unknown_fields=True):
@@ -344,6 +346,10 @@ def check_state_message(message: object) -> None:
             for value, what in ((message.request, "request"), (message.height, "height"), (message.table, "table")):
                 check_unsigned(value, what)
             count, rest = divmod(len(message.indices), 4)
+            if len(message.marks) > STATE_MARKS_MAX or (message.marks and not message.chunks):
+                raise Refused(
+                    Reason.MALFORMED, f"at most {STATE_MARKS_MAX} bytes of marks go with a request for chunks"
+                )
             if rest or not 1 <= count <= STATE_NODES_MAX or not 0 <= message.level <= STATE_LEVEL_MAX:
                 raise Refused(Reason.MALFORMED, f"1 to {STATE_NODES_MAX} nodes of one level may be asked for at a time")
         case Push() | IHave() | Graft() | Prune():

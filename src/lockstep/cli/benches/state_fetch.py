@@ -76,12 +76,14 @@ class _Fetcher:
         if self._failure is not None:
             raise self._failure
         bytes_in = sum(traffic.bytes_in for traffic in self._transport.traffic.values())
+        bytes_out = sum(traffic.bytes_out for traffic in self._transport.traffic.values())
         await self._transport.close()
         self._store.close()
         return {
             "seconds": seconds, "cpu_seconds": round(cpu, 3), "fetch_seconds": fetched,
             "local_read_seconds": self._read_seconds,
-            "bytes_in": bytes_in, "payload_bytes": self._sync.bytes_fetched, "blamed": sorted(set(self._blamed)),
+            "bytes_in": bytes_in, "bytes_out": bytes_out,
+            "payload_bytes": self._sync.bytes_fetched, "blamed": sorted(set(self._blamed)),
             "stalled": sorted(i for i, p in self._sync.peers.peers.items() if p.stalls and not p.answers),
             "resident_mib_before": resident, "resident_mib_peak": _resident_mib(),
         }  # fmt: skip
