@@ -46,6 +46,8 @@ def stream(
         pass
     finally:
         printer.end()
+    if followed.merger is None:
+        raise OSError("none of the nodes could be reached: are they running?")
     raise typer.Exit(Exit.FAILED if printer.has_diverged else Exit.OK)
 
 
