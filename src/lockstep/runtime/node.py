@@ -12,7 +12,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -150,16 +151,9 @@ class Node:
         server.start()
         self._progress("joining", {"peers": len(transport.traffic), "peer_port": transport.port})
         driver.start(replica, parts)
-        listening = None
-        if metrics is not None:
-            from lockstep.runtime.metrics_server import MetricsServer
-
-            listening = MetricsServer(home.config.metrics_listen, metrics)
-            await listening.start()
-        await self._stopped.wait()
+        async with self._shown(metrics):
+            await self._stopped.wait()
         driver.stop()
-        if listening is not None:
-            await listening.close()
         await transport.close()
         await server.close()
         if self._failure is None:
@@ -182,6 +176,21 @@ class Node:
 
         self._metrics = Metrics(config.metrics_prefix, Sources(driver.status, driver.queues, traffic))
         return self._metrics
+
+    @asynccontextmanager
+    async def _shown(self, metrics: "Metrics | None") -> AsyncIterator[None]:
+        """While this lasts, metrics are served, if there are any."""
+        if metrics is None:
+            yield
+            return
+        from lockstep.runtime.metrics_server import MetricsServer
+
+        server = MetricsServer(self._home.config.metrics_listen, metrics)
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.close()
 
     def conclude(self) -> int:
         """Say how it ended; returns the exit status."""
