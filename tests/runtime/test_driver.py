@@ -54,7 +54,7 @@ class Recorder:
 
     def parts(self) -> Parts:
         names = ("transport", "server", "storage", "execution", "serving", "sets")
-        notes = {name: self.callback(name) for name in ("note", "halted", "committed")}
+        notes = {name: self.callback(name) for name in ("note", "halted", "committed", "joined")}
         return Parts(**{name: self.part(name) for name in names}, **notes)
 
     def callback(self, name: str) -> Callable[..., None]:

@@ -19,6 +19,7 @@ from lockstep.cli import (
     snapshot,
     status,
     stream,
+    validators,
 )
 
 app = typer.Typer(
@@ -50,6 +51,7 @@ app.command("fetch")(fetch.fetch)
 app.command("diff")(diff.diff)
 app.command("rollback")(rollback.rollback)
 app.add_typer(snapshot.app, name="snapshot")
+app.add_typer(validators.app, name="validators")
 app.add_typer(simulate.app, name="simulate")
 app.command("chaos")(chaos.chaos)
 app.command("bench")(bench.bench)

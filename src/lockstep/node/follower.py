@@ -54,6 +54,7 @@ from lockstep.wire.client import PriceReport, SubmitReply
 from lockstep.wire.genesis import Genesis
 from lockstep.wire.gossip import Graft, IHave, Prune, Push
 from lockstep.wire.message import BundleBody, Bundles, Chain, CheckpointOffer, PeerMessage, Pong, StatePart
+from lockstep.wire.roster import Roster
 from lockstep.wire.spread import decode_block_body, is_bundle
 
 HAND_ON_MAX: Final = 2
@@ -139,6 +140,11 @@ class Follower:
     def final(self) -> Header:
         """The newest final block's header."""
         return self._ctx.tree.root
+
+    @property
+    def roster(self) -> Roster:
+        """Who decides, as of the newest final block."""
+        return self._ctx.roster
 
     @property
     def halted(self) -> str:

@@ -59,6 +59,7 @@ from lockstep.wire.client import PriceReport, Submit, SubmitReply, SubmitSetChan
 from lockstep.wire.evidence import Evidence
 from lockstep.wire.genesis import Genesis
 from lockstep.wire.message import BundleBody
+from lockstep.wire.roster import Roster
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,11 @@ class Replica:
     def is_catching_up(self) -> bool:
         """Whether blocks are missing below what is certified to be final."""
         return self._pipeline.missing
+
+    @property
+    def roster(self) -> Roster:
+        """Who decides, as of the newest final block."""
+        return self._ctx.roster
 
     @property
     def halted(self) -> str:

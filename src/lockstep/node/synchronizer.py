@@ -223,8 +223,7 @@ class Synchronizer:
         roster = ctx.tree.roster_after(tip.digest)
         catch_up.validators = roster.validators
         height = self._wanted_height(tip, roster)
-        if height > tip.height:
-            catch_up.tick(tip, height, sorted(ctx.connected), ctx.now_us)
+        catch_up.tick(tip, height, sorted(ctx.connected), ctx.now_us)
         for peer, request in catch_up.asks:
             ctx.send(peer, request)
         catch_up.asks.clear()

@@ -28,6 +28,7 @@ from lockstep.runtime.set_files import SetFiles
 from lockstep.runtime.storage import Storage
 from lockstep.runtime.transport import Transport
 from lockstep.wire.client import AskStatus, StatusReply, StorageStatus
+from lockstep.wire.roster import Roster
 
 _PAGE_BYTES: Final = 4096
 _OURSELVES: Final = 0
@@ -45,6 +46,8 @@ class Parts:
     execution: Execution
     serving: Serving
     sets: SetFiles
+    joined: Callable[[Roster], None]
+    """Told who is on the roster now."""
     note: Callable[[Severity, str], None]
     halted: Callable[[Halt], None]
     committed: Callable[[int], None]
@@ -177,6 +180,7 @@ class Driver:
     def _roster_changed(self, effect: effect_.RosterChanged) -> None:
         self._parts.sets.put(effect.roster)
         self._parts.transport.roster_changed(effect.roster.members)
+        self._parts.joined(effect.roster)
 
     def _reply(self, effect: effect_.Reply) -> None:
         message = effect.message

@@ -17,8 +17,9 @@ from typing import Final
 import msgspec
 
 from lockstep.base.digest import short
-from lockstep.base.errors import ConfigurationError
+from lockstep.base.errors import ConfigurationError, StorageFailed
 from lockstep.base.keys import SEED_BYTES, PrivateKey
+from lockstep.base.limits import VALIDATORS_MAX
 from lockstep.node.context import NOT_A_VALIDATOR
 from lockstep.node.retention import DAY_MS, KEEP_BLOCKS, KEEP_BLOCKS_MIN, KEEP_DAYS, Mode, Retention
 from lockstep.runtime.address import parse_address
@@ -29,6 +30,8 @@ from lockstep.wire.genesis import Genesis, load_genesis
 GENESIS_FILE: Final = "genesis.json"
 KEY_FILE: Final = "key"
 CONFIG_FILE: Final = "node.json"
+SEAT_FILE: Final = "seat"
+"""Index of a validator that joined a running chain; its home was an observer's until then."""
 _KEEP_DAYS_MAX: Final = 36_500
 _CHECKPOINTS_KEPT_MAX: Final = 64
 _SEGMENT_MIB_MAX: Final = 1_024
@@ -104,6 +107,8 @@ class Home:
         """The validator's name, or the observer's."""
         if self.is_observer:
             return self.config.name or f"observer-{short(self.key.public)}"
+        if self.index >= len(self.genesis.validators):
+            return self.config.name or f"validator-{self.index}"
         return self.genesis.validators[self.index].name
 
     @property
@@ -198,7 +203,29 @@ def load_home(path: Path) -> Home:
     except msgspec.DecodeError as error:
         raise ConfigurationError(f"{path / CONFIG_FILE} is not valid: {error}") from error
     _check_config(config)
-    return Home(path, genesis, key, _index_of(genesis, key, config), config)
+    index = _seat(path) if config.observer else None
+    return Home(path, genesis, key, _index_of(genesis, key, config) if index is None else index, config)
+
+
+def take_seat(home: Home, index: int) -> None:
+    """This home's key has joined the chain's validators at this index: from the next start on it is theirs. Raises
+    `StorageFailed`."""
+    try:
+        (home.path / SEAT_FILE).write_text(f"{index}\n")
+    except OSError as error:
+        raise StorageFailed(f"cannot write {home.path / SEAT_FILE}: {error.strerror}") from error
+
+
+def _seat(path: Path) -> int | None:
+    try:
+        text = (path / SEAT_FILE).read_text().strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path / SEAT_FILE}: {error.strerror}") from error
+    if not text.isdecimal() or int(text) >= VALIDATORS_MAX:
+        raise ConfigurationError(f"{path / SEAT_FILE} holds a validator's index, not {text!r}: delete it")
+    return int(text)
 
 
 def lock_home(home: Home) -> int:

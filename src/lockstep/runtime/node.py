@@ -31,7 +31,7 @@ from lockstep.runtime.clock import Clock
 from lockstep.runtime.connection import Traffic
 from lockstep.runtime.driver import Driver, Parts
 from lockstep.runtime.execution import Execution, KeepState
-from lockstep.runtime.home import Home, load_home, lock_home
+from lockstep.runtime.home import Home, load_home, lock_home, take_seat
 from lockstep.runtime.in_use import InUse
 from lockstep.runtime.journal import Journal
 from lockstep.runtime.kept import kept_folder
@@ -44,7 +44,7 @@ from lockstep.runtime.set_files import SetFiles
 from lockstep.runtime.storage import Storage
 from lockstep.runtime.transport import Transport
 from lockstep.venue.warm import warm_up
-from lockstep.wire.roster import genesis_roster
+from lockstep.wire.roster import Roster, genesis_roster
 
 if TYPE_CHECKING:
     from lockstep.runtime.metrics import Metrics
@@ -113,6 +113,7 @@ class Node:
         transport = Transport(
             home.genesis, None if home.is_observer else home.index, home.key, home.config.peer_listen, driver.handle,
             self._note, home.admission, home.announce if home.is_observer else "", home.config.follow,
+            opened.restored.roster.members,
         )  # fmt: skip
         limits = ClientLimits(home.config.clients_max, requests_per_second=home.config.client_requests_per_second)
         server = ClientServer(home.key, home.config.client_listen, driver.handle, self._refused_client, limits)
@@ -141,8 +142,8 @@ class Node:
         )
         replica = _core(home, opened.restored, clock.now_us())
         parts = Parts(
-            transport, server, storage, execution, serving, sets, self._note, self._halted, self._committed,
-            lambda: archive.stored,
+            transport, server, storage, execution, serving, sets, self._joined, self._note, self._halted,
+            self._committed, lambda: archive.stored,
         )  # fmt: skip
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at again
@@ -201,7 +202,7 @@ class Node:
             if not isinstance(failure, StorageFailed):  # a mistake of ours: keep what is needed to find it
                 self._journal.note(Severity.ALARM, "".join(traceback.format_exception(failure)))
         else:
-            self._note(Severity.INFO, "beginning anew from the fetched state" if self.begins_anew else "stopped")
+            self._note(Severity.INFO, "beginning anew" if self.begins_anew else "stopped")
         if not self.begins_anew:
             self._progress("stopped", {"reason": "" if failure is None else str(failure)})
         self._journal.close()
@@ -248,6 +249,16 @@ class Node:
         self.begins_anew = True
         self._stopped.set()
 
+    def _joined(self, roster: Roster) -> None:
+        """When this observer's key is among the validators', it begins anew as one of them."""
+        keys = [member.public_key for member in roster.members]
+        if self._home.is_observer and self._home.key.public in keys:
+            index = keys.index(self._home.key.public)
+            take_seat(self._home, index)
+            self._note(Severity.INFO, f"this node's key is validator {index} now: it begins anew as that")
+            self.begins_anew = True
+            self._stopped.set()
+
     def _committed(self, height: int) -> None:
         if self._metrics is not None:
             self._metrics.committed()
@@ -282,6 +293,7 @@ def run_node(path: Path, progress: Progress = print_progress) -> int:
             if not node.begins_anew:
                 return node.conclude()
             node.conclude()
+            home = load_home(path)  # it may be a validator's now
             del node, opened
             gc.unfreeze()  # the state before, above all
             gc.collect()

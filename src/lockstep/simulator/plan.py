@@ -23,6 +23,7 @@ _TABLES: Final = {"swarm": ("lan", "lan", "aws", "cities"), "wan": ("aws", "citi
                   "byzantine": ("lan", "lan", "aws"), "disk": ("lan",), "sync": ("lan",) * 5 + ("aws",)}  # fmt: skip
 _DELTA_MS: Final = {"lan": 50, "aws": 250, "cities": 400}
 TWINS: Final = "twins"
+EPOCH_BLOCKS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class Plan:
     left_out: tuple[int, ...] = ()
     """Honest validators that are not healed for the liveness phase."""
     faults: tuple[Fault, ...] = ()
+    epoch_blocks: int | None = None
+    """Where the validator set may change; None: as genesis has it by default, which no run reaches."""
     joining: dict[int, int] = field(default_factory=dict)
     """Validators that are not there at the beginning → microseconds after which their empty home starts."""
     light_clients: int = 0
@@ -111,6 +114,7 @@ def draw_plan(seed: int, profile: str, validators: int, seconds: int) -> Plan:
     machines = (machine,) * validators
     if profile == "swarm":
         machines = draw_machines(stream(seed, "machines"), validators, machine)
+    changes = _draw_changes(seed, seconds * SECOND, beyond)
     return Plan(
         seed=seed,
         profile=profile,
@@ -130,8 +134,18 @@ def draw_plan(seed: int, profile: str, validators: int, seconds: int) -> Plan:
         behaviours=byzantine,
         faulty=faulty,
         left_out=_draw_left_out(random, stakes, faulty),
-        faults=_draw_faults(random, profile, stakes, seconds * SECOND, faulty, byzantine),
+        faults=(*_draw_faults(random, profile, stakes, seconds * SECOND, faulty, byzantine), *changes),
+        epoch_blocks=EPOCH_BLOCKS if changes else None,
     )
+
+
+def _draw_changes(seed: int, end_us: int, beyond: bool) -> tuple[Fault, ...]:
+    """Changes of the validator set, in one run of three. A stream of their own: other draws stay what they were."""
+    random = stream(seed, "set changes")
+    if beyond or not chance(random, 1, 3):
+        return ()
+    times = sorted(random.randrange(end_us) for _ in range(random.randint(1, 6)))
+    return tuple(Fault(at_us, "set_change", 0, 0, random.randrange(1 << 30)) for at_us in times)
 
 
 def draw_sync_plan(seed: int, validators: int, seconds: int) -> Plan:
@@ -152,6 +166,7 @@ def draw_sync_plan(seed: int, validators: int, seconds: int) -> Plan:
     joiner = random.choice(honest)
     joining = {joiner: random.randint(end_us // 4, end_us * 3 // 4)} if chance(random, 1, 2) else {}
     faults = _draw_faults(random, "sync", stakes, end_us, faulty, byzantine)
+    changes = _draw_changes(seed, end_us, beyond=False)
     if not joining and not any(fault.kind in ("away", "rebuilt") for fault in faults):
         away = Fault(end_us // 10, "away", joiner, random.randint(end_us // 3, end_us), random.randrange(1 << 30))
         faults = (away, *faults)
@@ -169,7 +184,8 @@ def draw_sync_plan(seed: int, validators: int, seconds: int) -> Plan:
         clock_offsets_us=tuple(random.randint(-40_000, 40_000) for _ in stakes),
         clock_drifts_ppm=tuple(random.randint(-200, 200) for _ in stakes),
         traders=random.choice((4, 8)), pause_us=(100_000, 1_000_000), behaviours=byzantine, faulty=faulty,
-        faults=faults, joining=joining, light_clients=random.choice((0, 1)),
+        faults=(*faults, *changes), epoch_blocks=EPOCH_BLOCKS if changes else None, joining=joining,
+        light_clients=random.choice((0, 1)),
     )  # fmt: skip
 
 

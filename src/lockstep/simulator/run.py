@@ -99,6 +99,7 @@ class Run:
         genesis = small_genesis(
             plan.stakes, plan.traders, START_US // 1000, delta_ms=plan.delta_ms, idle_block_ms=plan.idle_block_ms,
             checkpoint_interval_blocks=plan.checkpoint_interval,
+            **({} if plan.epoch_blocks is None else {"epoch_blocks": plan.epoch_blocks}),
         )  # fmt: skip
         world = World(genesis, validator_keys(plan.validators), FEED.public, plan.seed)
         world.network.table = load(plan.table)

@@ -8,14 +8,17 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
+from lockstep.node.events import PeerSaid
 from lockstep.node.replica import Replica
 from lockstep.simulator.chance import chance, stream
 from lockstep.simulator.disk import Survival
 from lockstep.simulator.fault import Fault
 from lockstep.simulator.plan import Plan
+from lockstep.simulator.set_change import draw_change
 from lockstep.simulator.simulated_node import Home, SimulatedNode
 from lockstep.simulator.world import World
 from lockstep.venue.schema import ACCOUNTS
+from lockstep.wire.message import SetChangeBody
 
 _FLAP_US: Final = 150_000
 _SURVIVALS: Final = (Survival.PREFIX, Survival.SUBSET, Survival.SUBSET, Survival.NONE)
@@ -201,6 +204,19 @@ class Saboteur:
             node.start()
 
     # -- clocks -----------------------------------------------------------------------------------------
+
+    def _set_change(self, node: SimulatedNode, fault: Fault, random: Random, number: int) -> None:
+        """Operators hand in an approved change of validators, at every node that is up."""
+        up = [n for n in self._world.nodes if n.is_up and isinstance(n.replica, Replica) and not n.history.is_faulty]
+        if not up:
+            return
+        roster = max((n.replica.roster for n in up), key=lambda roster: (roster.epoch, roster.pending is not None))
+        raw = draw_change(self._plan, self._world.keys, roster, random)
+        if raw is None:
+            return
+        self.count(fault.kind)
+        for one in up:
+            one.take(PeerSaid((one.index + 1) % self._plan.validators, SetChangeBody(raw)))
 
     def _clock_step(self, node: SimulatedNode, fault: Fault, random: Random, number: int) -> None:
         """The wall clock jumps; the next process sees it."""

@@ -67,7 +67,7 @@ class World:
         """(time, number, action, arguments); numbers differ, so actions are never compared."""
         self._number = 0
         self._moved_us = 0
-        self._keys = keys
+        self.keys = keys
         self._feed_key = feed_key
         self.network = Network(stream(seed, "network"), len(keys))
         self._connections = Connections(stream(seed, "connections"))
@@ -101,7 +101,7 @@ class World:
 
     def add_twin(self, index: int) -> SimulatedNode:
         """A second node with the identity of validator `index`, on a machine of its own."""
-        twin = self._make_node(index, len(self.everyone), self._keys[index])
+        twin = self._make_node(index, len(self.everyone), self.keys[index])
         self.twins.append(twin)
         self._by_index[index].append(twin)
         return twin
@@ -176,8 +176,8 @@ class World:
     # -- messages -------------------------------------------------------------------------------------
 
     def transmit(self, source: SimulatedNode, peer: int, parcel: Parcel) -> None:
-        """Put bytes on the wire to a validator: to each of its nodes, if there are twins."""
-        for target in self._by_index[peer]:
+        """Put bytes on the wire to a validator: to each of its nodes, if there are twins; it may have none."""
+        for target in self._by_index.get(peer, ()):
             if not self.split or (source.instance, target.instance) not in self.split:
                 self._transmit(source, target, parcel)
 

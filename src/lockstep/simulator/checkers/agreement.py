@@ -1,6 +1,6 @@
 """One chain: at each height all honest nodes commit the same block, on the one below it, and never change it."""
 
-from lockstep.simulator.checkers.reading import head
+from lockstep.simulator.checkers.reading import EPOCH_BITS, head
 from lockstep.simulator.history import Final, History, NodeHistory, Violation
 
 NAME = "agreement"
@@ -40,7 +40,9 @@ def _check_links(node: NodeHistory) -> list[Violation]:
         if heights[place - 1] != height - 1 and height - 1 in node.installed:
             continue
         below = node.finals[heights[place - 1]]
-        if heights[place - 1] != height - 1 or header.parent != below.block or header.parent_view != below.view:
+        # The first block of an epoch stands on the last of the one before as if that were final in the epoch's floor.
+        parent_view = max(below.view, header.view >> EPOCH_BITS << EPOCH_BITS)
+        if heights[place - 1] != height - 1 or header.parent != below.block or header.parent_view != parent_view:
             text = f"validator {node.index}: the block at height {height} is not on the one below it"
             found.append(Violation(NAME, text, final.at_us))
     return found

@@ -1,8 +1,8 @@
 """Certificates: every one that a node committed on carries valid signatures of more than 2/3 of the stake of the set
 that decided the block; and every change of the set was approved by a quorum of the one before."""
 
-from lockstep.simulator.checkers.reading import FINALIZE, certificate, is_signed
-from lockstep.simulator.checkers.sets import EPOCH_BITS, Sets
+from lockstep.simulator.checkers.reading import EPOCH_BITS, FINALIZE, certificate, is_signed
+from lockstep.simulator.checkers.sets import Sets
 from lockstep.simulator.history import Final, History, NodeHistory, Violation
 
 NAME = "certificates"

@@ -22,6 +22,8 @@ _VOTE_RECORD, _BLOCK_RECORD, _CERTIFICATE_RECORD, _EVIDENCE_RECORD = 1, 2, 3, 4
 _HEADER: Final = struct.Struct("<32sQQQqIII32s32s32s32s")
 _BUNDLE_HEAD: Final = struct.Struct("<HHIQQ32s")
 _SIGNATURE: Final = 64
+EPOCH_BITS: Final = 40
+"""A view's epoch is its bits from here on."""
 COMMAND: Final = np.dtype(
     [("kind", "u1"), ("side", "u1"), ("tif", "u1"), ("flags", "u1"), ("instrument", "<u4"), ("price", "<i8"),
      ("size", "<i8"), ("client_id", "<u8"), ("target", "<u8")]

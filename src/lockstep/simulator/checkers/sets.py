@@ -9,10 +9,8 @@ from typing import Any
 import msgspec
 
 from lockstep.simulator.checkers.chain import canonical
-from lockstep.simulator.checkers.reading import Stakes, digest, is_signed
+from lockstep.simulator.checkers.reading import EPOCH_BITS, Stakes, digest, is_signed
 from lockstep.simulator.history import History
-
-EPOCH_BITS = 40
 
 
 class Sets:
