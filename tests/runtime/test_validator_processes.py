@@ -62,7 +62,7 @@ class GrowingNetwork(Network):
             return all(reply is not None and reply.epoch == epoch for reply in replies)
 
         async with asyncio.timeout(seconds):
-            while not await all_there():
+            while not await all_there():  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
 
 

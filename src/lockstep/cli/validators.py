@@ -56,6 +56,24 @@ def show(
         print(f"  {row['index']:3} {row['name']:24} stake {row['stake']}{after}  {row['peer_address']}")
 
 
+@app.command("record")
+def record(
+    file: Annotated[Path, typer.Argument(help="Where to write the record.")],
+    home: Annotated[Path, typer.Option(help="The home of an observer that is to join.")],
+    stake: Annotated[int, typer.Option(help="The stake that it asks for.")] = 1,
+) -> None:
+    """Write a home's public record, for a proposal: name, key, certificate, and the addresses it listens on."""
+    from lockstep.runtime.home import load_home
+    from lockstep.runtime.network import make_validator
+
+    loaded = load_home(home)
+    found = make_validator(
+        loaded.name, loaded.key, loaded.config.announce or loaded.config.peer_listen, loaded.config.client_listen, stake
+    )
+    _write(file, found)
+    print(f"{file}: {found.name}, peers {found.peer_address}, clients {found.client_address}, stake {found.stake}")
+
+
 @app.command("propose")
 def propose(
     file: Annotated[Path, typer.Argument(help="Where to write the change.")],
@@ -163,7 +181,7 @@ def _read(file: Path) -> ChangeFile:
         raise ConfigurationError(f"{file} is no change of validators: {error}") from error
 
 
-def _write(file: Path, found: ChangeFile) -> None:
+def _write(file: Path, found: ChangeFile | Validator) -> None:
     try:
         file.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     except OSError as error:
