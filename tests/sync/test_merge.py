@@ -98,6 +98,22 @@ def test_delivery_is_causal_complete_and_exactly_once(joined: list[int], steps: 
     check(said, reader)
 
 
+def test_a_taking_that_follows_a_block_elsewhere_does_not_hold_that_block_up() -> None:
+    """Node 2 lags, and takes a bundle that follows what node 1 said after block 1; block 1 is settled nowhere. While an
+    event's height was only its own node's, block 1 waited for that bundle, and the bundle for block 1."""
+    said = Said(NODES)
+    reader = Reader(said)
+    for step in (
+        *(("read", node, 1) for node in range(NODES)),
+        ("take", 1, [False] * 3, False), ("take", 0, [False, False, True], True), ("order", 2), ("finalise", 1),
+        ("take", 1, [False, True, True], False), ("take", 2, [True] * 3, True),
+    ):  # fmt: skip
+        reader.step(step)
+    reader.drain()
+    assert reader.merger.height == 1
+    check(said, reader)
+
+
 def check(said: Said, reader: Reader) -> None:
     """By brute force, from who said what when."""
     heights = [out.block.height for out in reader.out if isinstance(out, BlockDelivered)]
