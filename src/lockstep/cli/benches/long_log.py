@@ -31,6 +31,7 @@ from lockstep.wire.codec import encode
 from lockstep.wire.command import COMMAND, Kind
 from lockstep.wire.genesis import Genesis
 from lockstep.wire.observation import OBSERVATION
+from lockstep.wire.validators import validator_set
 from lockstep.wire.vote import sign_finalize, sign_notarize
 
 _SIGNERS: Final = 3
@@ -44,6 +45,7 @@ class _Writer:
     def __init__(self, homes: list[Home], traders: list[Trader]) -> None:
         self._genesis: Genesis = homes[0].genesis
         self._chain_id = homes[0].genesis.chain_id
+        self._set = validator_set(homes[0].genesis).hash
         self._keys: list[PrivateKey] = [home.key for home in homes]
         self._traders = traders
         self._files: Opened = open_files(homes[0])
@@ -78,7 +80,7 @@ class _Writer:
         payload = Payload(bundle.digest, (), ())
         header = Header(
             self._chain_id, height, height, self._parent.view, self._genesis.time_ms,
-            height % len(self._keys), 1, _COMMANDS, self._parent.digest, digest(payload.encode()),
+            height % len(self._keys), 1, _COMMANDS, self._parent.digest, digest(payload.encode()), self._set, self._set,
         )  # fmt: skip
         return StoredBlock(Block(header, payload), (bundle,))
 
