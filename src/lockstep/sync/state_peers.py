@@ -14,6 +14,7 @@ AHEAD_US: Final = 200_000
 WINDOW_MAX: Final = 16
 SUSPENDED_US: Final = 1_000_000
 SUSPENDED_DOUBLINGS_MAX: Final = 5
+_FINE: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -27,9 +28,9 @@ class StatePeer:
     window: int = 2
     asked: int = 0
     """Requests outstanding."""
-    rate: float = 0.0
+    rate: int = 0
     """Bytes a second, over its answers."""
-    latency_us: float = 0.0
+    latency_us: int = 0
     answers: int = 0
     stalls: int = 0
     resting_until_us: int = 0
@@ -45,12 +46,12 @@ class StatePeer:
         """It gave a good answer to one of its requests."""
         self.asked -= 1
         took_us = max(took_us, 1)
-        rate = size * self.window * 1e6 / took_us  # the others of its window were under way in the same time
-        self.rate = rate if not self.answers else 0.8 * self.rate + 0.2 * rate
-        self.latency_us = took_us if not self.answers else 0.8 * self.latency_us + 0.2 * took_us
+        rate = size * self.window * 1_000_000 // took_us  # the others of its window were under way in the same time
+        self.rate = rate if not self.answers else (4 * self.rate + rate) // 5
+        self.latency_us = took_us if not self.answers else (4 * self.latency_us + took_us) // 5
         self.answers += 1
         self.stalls = 0
-        fills = 2 + int(AHEAD_US / max(self.latency_us / self.window, 1.0))
+        fills = 2 + AHEAD_US * self.window // max(self.latency_us, self.window)
         self.window = max(2, min(self.window + 1, fills, WINDOW_MAX))
 
     def stalled(self, now_us: int) -> None:

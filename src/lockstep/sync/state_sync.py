@@ -264,7 +264,7 @@ class StateSync:
         assert self.target is not None
         self._number += 1
         known = self.peers.of(peer)
-        due_us = now_us + TIMEOUT_US + int(min(2 * known.latency_us, TIMEOUT_US))
+        due_us = now_us + TIMEOUT_US + min(2 * known.latency_us, TIMEOUT_US)
         copies.append(self._number)
         self._flights[self._number] = _Flight(piece, peer, now_us, due_us, copies)
         known.asked += 1
