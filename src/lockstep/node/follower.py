@@ -22,7 +22,7 @@ from lockstep.node.arrivals import Arrivals
 from lockstep.node.bodies import Bodies
 from lockstep.node.clients import Clients
 from lockstep.node.context import NOT_A_VALIDATOR, Context
-from lockstep.node.effects import DropPeer, Effect, Persist, Reply, Severity
+from lockstep.node.effects import DropPeer, Effect, Persist, Reply, RosterChanged, Severity
 from lockstep.node.events import (
     ChunksStored,
     ClientAsked,
@@ -293,6 +293,9 @@ class Follower:
         for digest, *_ in fates:
             self._bodies.settle(digest)
         self._arrivals.final(entry.header.height)
+        if stored.block.payload.change or entry.header.closes_epoch:
+            self._peers.roster_changed()
+            self._ctx.out.append(RosterChanged(self._ctx.roster))
         if certificate is not None and certificate.block == entry.header.digest:
             self._spreader.newest(stored.block, certificate)
 

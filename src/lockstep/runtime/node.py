@@ -152,6 +152,7 @@ class Node:
         server.start()
         self._progress("joining", {"peers": len(transport.traffic), "peer_port": transport.port})
         driver.start(replica, parts)
+        self._joined(opened.restored.roster)
         async with self._shown(metrics):
             await self._stopped.wait()
         driver.stop()
