@@ -154,7 +154,15 @@ class Follower:
         """Check the header that a proof is about, and hear the witnesses when it is new."""
         assert finalization is not None
         header = decode_header(raw)
-        await self._carry(self.light.check(header, finalization, self._now_ms()))
+        try:
+            effects = self.light.check(header, finalization, self._now_ms())
+        except Refused as refused:
+            if refused.reason is not Reason.NOT_READY:
+                raise
+            await self._step(Follow())  # the validators have changed meanwhile
+            self._require()
+            effects = self.light.check(header, finalization, self._now_ms())
+        await self._carry(effects)
         self._require()
         return Proof(header, finalization)
 

@@ -7,7 +7,7 @@ proven outcome that differs from what was acknowledged.
 
 from typing import Final
 
-from lockstep.base.errors import Refused
+from lockstep.base.errors import Reason, Refused
 from lockstep.base.marks import reached
 from lockstep.simulator.chance import stream
 from lockstep.simulator.history import Violation
@@ -107,6 +107,9 @@ class LightFollower:
             try:
                 self._check(question, message)
             except Refused as refused:
+                if refused.reason is Reason.NOT_READY:
+                    reached("light: the validators have changed meanwhile")
+                    return
                 self._wrong(index, f"proved {question} with something that is refused: {refused}")
 
     def _check(self, question: AskLight | AskState | AskOutcome, reply: StateReply | OutcomeReply) -> None:

@@ -20,9 +20,11 @@ from lockstep.sync.light_trust import TrustRoot
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.light import LightReply
+from lockstep.wire.validators import ValidatorSet
 
 PENDING_MAX: Final = 64
 """Headers waiting for one half-way: halving any distance takes fewer."""
+SETS_MAX: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,10 @@ class LightClient:
         self._base = self._anchor
         """What was trusted before the head in comparison."""
         self._head: Shown | None = None
+        self._sets: dict[bytes, ValidatorSet] = {}
+        """Sets that were trusted lately, by hash: older headers are theirs."""
+        if isinstance(start, LightState):
+            self._sets[start.validators.hash] = start.validators
         self._pending: list[Shown] = []
         self.certificates = 0
         """Certificates whose signatures were checked, ever."""
@@ -138,11 +144,10 @@ class LightClient:
         if state is None or self.fork is not None:
             raise Refused(Reason.BAD_CERTIFICATE, "nothing is trusted: follow the chain first")
         self._require_fresh(now_ms)
-        head, anchor, validators = self._head, state.anchor, state.validators
-        if head is not None and header.validators == head.validators.hash:
-            validators = head.validators  # the last block of an epoch is decided by the set before the one trusted next
-        if header.validators != validators.hash:
-            raise Refused(Reason.NOT_READY, "another set than the trusted one decided it: follow the chain first")
+        anchor = state.anchor
+        validators = self._sets.get(header.validators)
+        if validators is None:
+            raise Refused(Reason.NOT_READY, "a set that is not trusted (any more) decided it: follow the chain first")
         if header.height <= state.height:
             anchor = Anchor(header.height - 1, None, validators.hash, validators)
         self.certificates += 1
@@ -215,6 +220,10 @@ class LightClient:
         self.state = shown.state
         self._anchor = self.state.anchor
         self._head = shown
+        for validators in (shown.validators, self.state.validators):
+            self._sets[validators.hash] = validators
+        while len(self._sets) > SETS_MAX:
+            del self._sets[next(iter(self._sets))]
         return [Adopted(self.state)]
 
     def _compare(self, source: int, shown: Shown | None, now_ms: int) -> list[Effect]:
