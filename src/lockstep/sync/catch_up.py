@@ -63,7 +63,7 @@ class CatchUp:
 
     def is_nowhere(self, tip_height: int, connected: list[int], answers: int) -> bool:
         """Whether nobody seems to have the next block that is missing: some said so, so often, the others nothing."""
-        height = _gap([(batch.first, batch.last + 1) for batch in self._batches], tip_height + 1)
+        height = self._missing(tip_height)
         known = [self.peers[peer] for peer in connected if peer in self.peers]
         lacking = [peer for peer in known if peer.lacks >= answers and peer.lacking == height]
         others = [peer for peer in known if peer not in lacking and (peer.barred or peer.stalls)]
@@ -96,7 +96,8 @@ class CatchUp:
         ready = self._ready(connected, now_us)
         self._hedge(tip, ready, now_us)
         for index in ready:
-            first = self._next_gap(tip.height + 1)
+            # Who had nothing is asked for what is needed first: further up it could tell nothing about that.
+            first = self._missing(tip.height) if self.peers[index].lacks else self._next_gap(tip.height + 1)
             if first > min(target_height, tip.height + AHEAD_BLOCKS_MAX) or not self._has_room(first, tip):
                 return
             self._ask(index, first, now_us)
@@ -121,6 +122,10 @@ class CatchUp:
             first == tip.height + 1
             or self.buffered_bytes + (under_way + 1) * CHAIN_BYTES_MAX <= BUFFER_BYTES_MAX
         )  # fmt: skip
+
+    def _missing(self, tip_height: int) -> int:
+        """The lowest height above the tip that is not here, asked for or not."""
+        return _gap([(batch.first, batch.last + 1) for batch in self._batches], tip_height + 1)
 
     def _next_gap(self, height: int) -> int:
         """The lowest height from `height` on that is neither here nor asked for."""
