@@ -155,7 +155,7 @@ def test_a_peer_without_the_blocks_rests_and_when_all_are_they_are_nowhere() -> 
 
 
 def test_peers_without_blocks_are_all_asked_for_the_one_that_is_needed_first() -> None:
-    """Sync seed 40293: one of three was always asked for a later block, and the first was never found to be nowhere."""
+    """Sync seed 40293: one of three was always asked for a later block; the first was never found to be nowhere."""
     catch_up = asked(3, 1_000)
     for now in (10, 10 * LACKING_US, 20 * LACKING_US):
         for peer, _ in requests(catch_up, ROOT, 1_000, [1, 2, 3], now) or [(1, 1), (2, 65), (3, 129)]:
