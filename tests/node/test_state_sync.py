@@ -17,7 +17,7 @@ BEHIND = 32
 def replay_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few hundred blocks of a small network are replayed in no time; these tests want the other way taken."""
     monkeypatch.setattr(synchronizer, "BEHIND_BLOCKS_MIN", BEHIND)
-    monkeypatch.setattr(synchronizer, "replay_seconds", lambda behind, replay, network: 1e9)
+    monkeypatch.setattr(synchronizer, "replay_ms", lambda behind, replay, network: 1 << 40)
 
 
 def grow(world: World, height: int) -> None:

@@ -177,7 +177,7 @@ def test_an_observer_that_joins_late_replays() -> None:
 
 def test_an_observer_far_behind_fetches_a_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synchronizer_module, "BEHIND_BLOCKS_MIN", 16)
-    monkeypatch.setattr(synchronizer_module, "replay_seconds", lambda *_: 1e9)
+    monkeypatch.setattr(synchronizer_module, "replay_ms", lambda *_: 1 << 40)
     world = observed(0, checkpoint_interval_blocks=16)
     trading(world, 3 * SECOND)
     late = world.add_observer()

@@ -189,8 +189,8 @@ def test_no_rate_is_told_from_the_first_answers() -> None:
     tables = random_tables(11, [8 << 20])
     fetcher = Fetcher(peers(1, tables))
     assert not fetcher.run(stop=lambda: fetcher.bytes_in > 0)
-    assert fetcher.sync.rate(fetcher.now_us) == 0.0
-    assert fetcher.sync.rate(fetcher.sync.began_us + 2_000_000) == fetcher.sync.bytes_fetched / 2
+    assert fetcher.sync.rate(fetcher.now_us) == 0
+    assert fetcher.sync.rate(fetcher.sync.began_us + 2_000_000) == fetcher.sync.bytes_fetched // 2
 
 
 def test_a_peer_goes_away_and_comes_back() -> None:

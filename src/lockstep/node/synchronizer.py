@@ -25,7 +25,7 @@ from lockstep.node.pipeline import Pipeline
 from lockstep.node.record import StoredBlock
 from lockstep.node.recovery import adopt
 from lockstep.sync.catch_up import CatchUp, Proven
-from lockstep.sync.chooser import BEHIND_BLOCKS_MIN, Pace, fetch_seconds, is_clearly_shorter, replay_seconds
+from lockstep.sync.chooser import BEHIND_BLOCKS_MIN, NEVER_MS, Pace, fetch_ms, is_clearly_shorter, replay_ms
 from lockstep.sync.state_sync import StateSync
 from lockstep.wire.block import Header, decode_block
 from lockstep.wire.client import SyncPeer, SyncProgress
@@ -95,11 +95,11 @@ class Synchronizer:
             return None
         height, now, state = self._ctx.tree.root.height, self._ctx.now_us, self._state
         if not self._is_fetching or state is None or state.target is None:
-            left = replay_seconds(self._behind, self._replay, self._network)
-            rate = int(self._replay.rate)
-            seconds = int(left) if left < 1e9 else -1
+            left = replay_ms(self._behind, self._replay, self._network)
+            rate = self._replay.rate // 1_000
+            seconds = left // 1_000 if left < NEVER_MS else -1
             return SyncProgress("replay", height, 0, self._behind, rate, seconds, _chain_peers(self._catch_up))
-        walk, rate = state.walk, int(state.rate(now))
+        walk, rate = state.walk, state.rate(now)
         done, known = (walk.done_chunks, walk.known_chunks) if walk is not None else (0, 0)
         phase = "installing" if self._is_installed else "reading" if walk is None else "fetching"
         left_bytes = (known - done) * CHUNK_BYTES
@@ -172,28 +172,28 @@ class Synchronizer:
             return
         if state.target is None:
             return
-        replay = 1e9 if self._has_no_blocks else replay_seconds(self._behind, self._replay, self._network)
-        fetch = self._fetch_seconds(state)
+        replay = NEVER_MS if self._has_no_blocks else replay_ms(self._behind, self._replay, self._network)
+        fetch = self._fetch_ms(state)
         if not self._is_fetching and is_clearly_shorter(fetch, replay):
             reached("synchronizer: a state is fetched")
             if self._has_no_blocks:
                 reached("synchronizer: a state is fetched, for nobody has the blocks")
             self._fetch(state, replay, fetch)
         elif self._is_fetching and is_clearly_shorter(replay, fetch):
-            self._give_up(f"replay takes {replay:.1f} s, the state {fetch:.1f} s more")
+            self._give_up(f"replay takes {replay} ms, the state {fetch} ms more")
 
     @property
     def _has_no_blocks(self) -> bool:
         """Nobody seems to have our next block."""
         return self._catch_up.is_nowhere(self._pipeline.tip.height, list(self._ctx.connected), EMPTY_CHAINS_MAX)
 
-    def _fetch_seconds(self, state: StateSync) -> float:
+    def _fetch_ms(self, state: StateSync) -> int:
         assert state.target is not None
         total = sum(table.used_bytes for table in state.target.manifest.tables)
         done = state.walk.done_chunks * 1024 if state.walk is not None else 0
-        return fetch_seconds(max(0, total - done), total, state.rate(self._ctx.now_us))
+        return fetch_ms(max(0, total - done), total, state.rate(self._ctx.now_us))
 
-    def _fetch(self, state: StateSync, replay: float, fetch: float) -> None:
+    def _fetch(self, state: StateSync, replay: int, fetch: int) -> None:
         assert state.target is not None
         self._may_have_voted()  # above that state too, where the blocks that would have shown it are not seen
         self._is_fetching = True
@@ -201,7 +201,7 @@ class Synchronizer:
         self._ctx.note(
             Severity.INFO,
             f"{self._behind} blocks behind: fetching the state at height {state.target.header.height}, "
-            f"about {fetch:.1f} s; replay would take {'too long' if replay >= 1e9 else f'{replay:.1f} s'}",
+            f"about {fetch} ms; replay would take {'too long' if replay >= NEVER_MS else f'{replay} ms'}",
         )
 
     def _give_up(self, why: str) -> None:
@@ -345,13 +345,13 @@ class Synchronizer:
 
 def _chain_peers(catch_up: CatchUp) -> tuple[SyncPeer, ...]:
     return tuple(
-        SyncPeer(index, -1, int(peer.rate), int(peer.first >= 0), peer.stalls, peer.score, peer.barred)
+        SyncPeer(index, -1, peer.rate, int(peer.first >= 0), peer.stalls, peer.score, peer.barred)
         for index, peer in sorted(catch_up.peers.items())
     )
 
 
 def _peers(state: StateSync) -> tuple[SyncPeer, ...]:
     return tuple(
-        SyncPeer(index, peer.height, int(peer.rate), peer.asked, peer.stalls, peer.score, peer.barred)
+        SyncPeer(index, peer.height, peer.rate, peer.asked, peer.stalls, peer.score, peer.barred)
         for index, peer in sorted(state.peers.peers.items())
     )

@@ -27,10 +27,10 @@ class ChainPeer:
     due_us: int = 0
     asked: list[int] = field(default_factory=list)
     """Heights that it was asked for lately: an answer to one of these may be late, or come twice."""
-    latency_us: float = 0.0
-    pace: float = 0.0
-    """Blocks a second, over its answers: who trickles is asked last."""
-    rate: float = 0.0
+    latency_us: int = 0
+    pace: int = 0
+    """Blocks in 1,000 seconds, over its answers: who trickles is asked last."""
+    rate: int = 0
     """Bytes a second."""
     answers: int = 0
     stalls: int = 0
@@ -50,17 +50,17 @@ class ChainPeer:
     def ask(self, first: int, now_us: int) -> None:
         """A request goes to it."""
         self.first, self.sent_us = first, now_us
-        self.due_us = now_us + TIMEOUT_US + int(min(2 * self.latency_us, TIMEOUT_US))
+        self.due_us = now_us + TIMEOUT_US + min(2 * self.latency_us, TIMEOUT_US)
         self.asked = [*self.asked[1 - ASKED_KEPT :], first]
 
     def answered(self, first: int, blocks: int, size_bytes: int, now_us: int) -> None:
         """Blocks came from it, in time or late."""
         if first == self.first:
             took_us = max(now_us - self.sent_us, 1)
-            keep = 0.8 if self.answers else 0.0
-            self.latency_us = keep * self.latency_us + (1.0 - keep) * took_us
-            self.pace = keep * self.pace + (1.0 - keep) * blocks * 1e6 / took_us
-            self.rate = keep * self.rate + (1.0 - keep) * size_bytes * 1e6 / took_us
+            keep = 4 if self.answers else 0
+            self.latency_us = (keep * self.latency_us + took_us) // (keep + 1)
+            self.pace = (keep * self.pace + blocks * 1_000_000_000 // took_us) // (keep + 1)
+            self.rate = (keep * self.rate + size_bytes * 1_000_000 // took_us) // (keep + 1)
             self.first = -1
             self.answers += 1
         self.stalls = self.lacks = 0

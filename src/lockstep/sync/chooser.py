@@ -10,14 +10,14 @@ from typing import Final
 
 BEHIND_BLOCKS_MIN: Final = 256
 """Less than this is always replayed."""
-BLOCKS_PER_SECOND: Final = 1_000.0
+BLOCKS_PER_SECOND: Final = 1_000
 """Of replay, until it was measured."""
-BYTES_PER_SECOND: Final = 60e6
+BYTES_PER_SECOND: Final = 60_000_000
 """Of fetching, until it was measured."""
-START_SECONDS: Final = 1.5
-START_BYTES_PER_SECOND: Final = 400e6
+START_MS: Final = 1_500
+START_BYTES_PER_SECOND: Final = 400_000_000
 """Beginning anew from a state: at least so long, and its bytes at this rate."""
-CLEARLY: Final = 1.5
+NEVER_MS: Final = 1 << 40
 _SPAN_US: Final = 500_000
 
 
@@ -25,8 +25,8 @@ _SPAN_US: Final = 500_000
 class Pace:
     """How fast a height grows: over spans of half a second, smoothed."""
 
-    rate: float = 0.0
-    """Blocks a second; 0 before the first span is over."""
+    rate: int = 0
+    """Blocks in 1,000 seconds; 0 before the first span is over."""
     _height: int = -1
     _since_us: int = 0
 
@@ -36,8 +36,8 @@ class Pace:
             self._height, self._since_us = height, now_us
         elapsed = now_us - self._since_us
         if elapsed >= _SPAN_US:
-            rate = (height - self._height) * 1e6 / elapsed
-            self.rate = rate if self.rate == 0.0 else 0.5 * (self.rate + rate)
+            rate = (height - self._height) * 1_000_000_000 // elapsed
+            self.rate = (self.rate + rate) // 2 if self.rate else rate
             self._height, self._since_us = height, now_us
 
     def pause(self) -> None:
@@ -45,17 +45,19 @@ class Pace:
         self._height = -1
 
 
-def replay_seconds(behind: int, replay: Pace, network: Pace) -> float:
-    """Until the head is reached by executing blocks; a very long time when they are made as fast as they are run."""
-    rate = (replay.rate or BLOCKS_PER_SECOND) - network.rate
-    return behind / rate if rate > 0 else 1e9
+def replay_ms(behind: int, replay: Pace, network: Pace) -> int:
+    """Until the head is reached by executing blocks; `NEVER_MS` when they are made as fast as they are run."""
+    rate = (replay.rate or BLOCKS_PER_SECOND * 1_000) - network.rate
+    return behind * 1_000_000 // rate if rate > 0 else NEVER_MS
 
 
-def fetch_seconds(left_bytes: int, state_bytes: int, measured: float) -> float:
-    """Until a node runs from a state of which so many bytes are still to come."""
-    return left_bytes / (measured or BYTES_PER_SECOND) + START_SECONDS + state_bytes / START_BYTES_PER_SECOND
+def fetch_ms(left_bytes: int, state_bytes: int, measured: int) -> int:
+    """Until a node runs from a state of which so many bytes are still to come, at `measured` bytes a second."""
+    return (
+        left_bytes * 1_000 // (measured or BYTES_PER_SECOND) + START_MS + state_bytes * 1_000 // START_BYTES_PER_SECOND
+    )
 
 
-def is_clearly_shorter(seconds: float, other: float) -> bool:
-    """Whether it pays to change."""
-    return CLEARLY * seconds + 1.0 < other
+def is_clearly_shorter(one_ms: int, other_ms: int) -> bool:
+    """Whether it pays to change: half as long again and a second are not worth it."""
+    return one_ms * 3 // 2 + 1_000 < other_ms

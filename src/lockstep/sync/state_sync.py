@@ -135,10 +135,10 @@ class StateSync:
         """Whether any peer serves the target."""
         return self.target is not None and bool(self.peers.serving(self.target.header.height))
 
-    def rate(self, now_us: int) -> float:
+    def rate(self, now_us: int) -> int:
         """Bytes a second since the walk began; 0 when that is not long enough ago to say."""
         elapsed = now_us - self.began_us
-        return self.bytes_fetched * 1e6 / elapsed if self.began_us >= 0 and elapsed >= MEASURED_US else 0.0
+        return self.bytes_fetched * 1_000_000 // elapsed if self.began_us >= 0 and elapsed >= MEASURED_US else 0
 
     def deadline(self) -> int:
         """When `tick` has something to do."""
