@@ -13,9 +13,12 @@ from lockstep.pool.pool import Pool
 from lockstep.wire.block import Header, genesis_header
 from lockstep.wire.bundle import Bundle, seal_bundle
 from lockstep.wire.command import COMMAND
+from lockstep.wire.roster import genesis_roster
 from lockstep.wire.stream import LocalKind, Point
+from tests.support.small_network import small_genesis
 
-CHAIN = bytes(32)
+GENESIS = small_genesis()
+CHAIN = GENESIS.chain_id
 KEY = PrivateKey(b"\x05" * 32)
 EPOCH = 1_000
 
@@ -30,7 +33,7 @@ class Voice:
 
 
 def voice(node: int = 0) -> Voice:
-    tree, pool = Tree(genesis_header(CHAIN, 0), Directory([], [], [])), Pool()
+    tree, pool = Tree(genesis_header(CHAIN, 0), Directory([], [], []), genesis_roster(GENESIS)), Pool()
     return Voice(Said(node, 4, tree, pool, EPOCH), pool, tree)
 
 
