@@ -1,13 +1,17 @@
-"""Real processes: an observer becomes a validator and a founder leaves while trading goes on, and a light client
-follows from genesis over the changes."""
+"""Real processes: an observer becomes a validator and a founder leaves while trading goes on, by the commands that
+operators type, and a light client follows from genesis over the changes."""
 
 import asyncio
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
+from lockstep.cli.app import app
 from lockstep.gateway.light import Follower
 from lockstep.gateway.link import Link
 from lockstep.runtime.network import make_observer
@@ -16,7 +20,6 @@ from lockstep.sync.light_client import LightClient
 from lockstep.sync.light_trust import genesis_trust
 from lockstep.wire.client import ValidatorsReply
 from lockstep.wire.genesis import Validator
-from lockstep.wire.set_change import SetChange, approve, sign_change
 from tests.runtime.test_processes import Network
 from tests.support.real_network import run, until
 
@@ -28,6 +31,7 @@ class GrowingNetwork(Network):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, epoch_blocks=EPOCH_BLOCKS)
+        self.directory = directory
         home = make_observer(directory / "fifth", self.genesis, "fifth")
         self.homes.append(home)
         self.heights.append(0)
@@ -43,18 +47,23 @@ class GrowingNetwork(Network):
         client = self.links[place].client
         return None if client is None else await client.validators()
 
-    async def change(self, epoch: int, stakes: tuple[tuple[int, int], ...], added: tuple[Validator, ...] = ()) -> None:
-        """Have a change ordered that validators 1, 2 and 3 approve, and wait until it is in force everywhere."""
-        change = SetChange(self.genesis.chain_id, epoch, added, stakes)
-        count = 4 if epoch == 0 else 5
-        raw = approve(change, {i: sign_change(self.homes[i].key, change) for i in self.approving(epoch)}, count)
-        client = self.links[1].client
-        assert client is not None
-        reply = await client.submit_change(raw.encode())
-        assert not reply.reason, reply.detail
+    async def command(self, *words: str) -> Any:
+        """What `lockstep validators` says; it has an event loop of its own."""
+        result = await asyncio.to_thread(CliRunner().invoke, app, ["validators", *words, "--json"])
+        assert result.exit_code == 0, (result.output, result.exception)
+        return json.loads(result.stdout)
 
-    def approving(self, epoch: int) -> tuple[int, ...]:
-        return (1, 2, 3) if epoch == 0 else (1, 2, 3, 4)
+    def home(self, place: int) -> tuple[str, str]:
+        return "--home", str(self.homes[place].path)
+
+    async def change(self, signers: tuple[int, ...], asked: int, *words: str) -> None:
+        """Have a change ordered, as operators do: `asked` is the node that the commands talk to."""
+        file = str(self.directory / "change.json")
+        await self.command("propose", file, *self.home(asked), *words)
+        for place in signers:
+            signed = await self.command("sign", file, *self.home(place))
+        assert signed["signed_by"] == list(signers)
+        assert await self.command("submit", file, *self.home(asked)) == {"taken": True, "reason": "", "detail": ""}
 
     async def in_force(self, epoch: int, places: list[int], seconds: float) -> None:
         async def all_there() -> bool:
@@ -79,16 +88,15 @@ def test_a_fifth_validator_joins_and_a_founder_leaves(tmp_path: Path) -> None:
             await network.up([0, 1, 2, 3])
             network.start(4)
             await network.up([0, 1, 2, 3, 4])
-            fifth = network.homes[4]
-            member = Validator(
-                "fifth", fifth.key.public, 1, make_certificate(fifth.key), fifth.config.peer_listen,
-                fifth.config.client_listen,
-            )  # fmt: skip
-            await network.change(0, (), (member,))
+            record = str(tmp_path / "record.json")
+            await asyncio.to_thread(
+                CliRunner().invoke, app, ["validators", "record", record, *network.home(4), "--stake", "1"]
+            )
+            await network.change((1, 2, 3), 1, "--add", record)
             await network.in_force(1, [0, 1, 2, 3, 4], 90)
             before = network.submit(2)
             await until(lambda: before.digest in network.fates, 30)
-            await network.change(1, ((0, 0),))
+            await network.change((1, 2, 3, 4), 4, "--stake", "0=0")
             await network.in_force(2, [1, 2, 3, 4], 90)
             network.kill(0)
             network.kill(1)  # 2, 3 and 4 are a quorum of 1, 2, 3 and 4 only if the fifth one votes
@@ -96,8 +104,8 @@ def test_a_fifth_validator_joins_and_a_founder_leaves(tmp_path: Path) -> None:
             await until(lambda: after.digest in network.fates, 60)
             network.start(1)
             await network.up([1, 2, 3, 4])
-            validators = await network.validators(4)
-            assert validators is not None and validators.stakes == (0, 1, 1, 1, 1)
+            shown = await network.command("show", *network.home(4))
+            assert [row["stake"] for row in shown["validators"]] == [0, 1, 1, 1, 1] and shown["epoch"] == 2
             source = network.genesis.validators[2].client_address
             light = Follower(LightClient(genesis_trust(network.genesis), 1), [source], lambda: time.time_ns() // 10**6)
             await light.follow()

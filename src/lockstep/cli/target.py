@@ -45,7 +45,7 @@ def find_target(home: Path | None, address: str | None, genesis: Path | None) ->
         validators = loaded.genesis.validators
         if address:
             return _named(validators, address)
-        if loaded.is_observer:
+        if loaded.is_observer or loaded.index >= len(validators):  # the genesis does not know who joined later
             return Target(loaded.name, loaded.config.client_listen, make_certificate(loaded.key))
         return _target(validators[loaded.index])
     if genesis is not None and address is not None and home is None:

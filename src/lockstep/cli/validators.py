@@ -5,6 +5,7 @@ anybody hands it to a node (`submit`). The file is JSON: the change, and the sig
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import msgspec
 import typer
 
 from lockstep.base.errors import ConfigurationError
+from lockstep.base.limits import VALIDATORS_MAX
 from lockstep.cli import Exit
 from lockstep.cli.target import AddressOption, GenesisOption, HomeOption, ask, find_target, home_of
 from lockstep.wire.client import ValidatorsReply
@@ -102,7 +104,7 @@ def propose(
 def sign(
     file: File,
     home: Annotated[Path, typer.Option(help="The home of the validator that approves.")],
-    index: Annotated[int | None, typer.Option(help="Its index; of the genesis if left out.")] = None,
+    index: Annotated[int | None, typer.Option(help="Its index; the one that its home has, if left out.")] = None,
     json_: Json = False,
 ) -> None:
     """Add a validator's approval to the file."""
@@ -112,6 +114,9 @@ def sign(
     if loaded.genesis.chain_id.hex() != found.chain_id:
         raise ConfigurationError(f"{file} is about another chain than {home}")
     own = loaded.index if index is None else index
+    if not 0 <= own < found.validators:
+        who = "an observer's home" if index is None else f"index {own}"
+        raise ConfigurationError(f"{who} approves nothing: the set has validators 0 to {found.validators - 1}")
     signatures = dict(sorted({**found.signatures, own: sign_change(loaded.key, found.change)}.items()))
     signed = msgspec.structs.replace(found, signatures=signatures)
     _write(file, signed)
@@ -174,11 +179,16 @@ def _stake(text: str) -> tuple[int, int]:
 
 def _read(file: Path) -> ChangeFile:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=ChangeFile)
+        found = msgspec.json.decode(file.read_bytes(), type=ChangeFile)
     except OSError as error:
         raise ConfigurationError(f"cannot read {file}: {error.strerror}") from error
     except msgspec.DecodeError as error:
         raise ConfigurationError(f"{file} is no change of validators: {error}") from error
+    if not re.fullmatch("[0-9a-f]{64}", found.chain_id) or not 1 <= found.validators <= VALIDATORS_MAX:
+        raise ConfigurationError(f"{file} is no change of validators: its chain id or number of validators is wrong")
+    if not all(0 <= signer < found.validators for signer in found.signatures):
+        raise ConfigurationError(f"{file} is signed by others than validators 0 to {found.validators - 1}")
+    return found
 
 
 def _write(file: Path, found: ChangeFile | Validator) -> None:
