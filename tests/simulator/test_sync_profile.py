@@ -78,3 +78,18 @@ def test_crashes_while_catching_up_strike_only_nodes_that_catch_up() -> None:
 def _note(died: list[int], node: SimulatedNode, text: str) -> None:
     if text == "ends":
         died.append(node.index)
+
+
+def test_blocks_that_are_here_lead_past_the_state_that_is_fetched_meanwhile() -> None:
+    """Seed 40061: what was in the pipeline when the fetching began went on being executed, past the state's height.
+    The node then neither installed the state nor replayed, and its timer was due for ever."""
+    result = Run(draw_plan(40061, "sync", 4, 3)).execute()
+    assert result.violations == []
+    assert result.marks["synchronizer: blocks that were here already led past the state that was fetched"] >= 1
+
+
+def test_a_failed_sync_takes_nothing_from_a_node_that_does_not_sync() -> None:
+    plan = joining_late(joining={}, machines=(Machine(is_synced=False),) * 4)
+    failing = tuple(Fault(at_us, "sync_fails", at_us % 3, 0, 5) for at_us in range(SECOND // 2, 2 * SECOND, 250_000))
+    result = Run(replace(plan, faults=failing)).execute()
+    assert [v for v in result.violations if v.name == "durability"] == []

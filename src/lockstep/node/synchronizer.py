@@ -121,9 +121,9 @@ class Synchronizer:
             return
         self._is_chasing = True
         self._measure()
-        if self._behind >= self._state_from_blocks or self._has_no_blocks:
+        if self._is_fetching or self._behind >= self._state_from_blocks or self._has_no_blocks:
             self._compare()
-        elif not self._is_fetching:
+        else:
             self._state = None
         if not self._is_fetching:
             self._chase()
@@ -171,6 +171,10 @@ class Synchronizer:
             self._give_up("no peer serves a state")
             return
         if state.target is None:
+            return
+        if state.target.header.height <= ctx.tree.root.height:
+            reached("synchronizer: blocks that were here already led past the state that was fetched")
+            self._give_up("its height is reached")
             return
         replay = NEVER_MS if self._has_no_blocks else replay_ms(self._behind, self._replay, self._network)
         fetch = self._fetch_ms(state)

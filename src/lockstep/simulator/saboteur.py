@@ -242,7 +242,8 @@ class Saboteur:
         node.home.disk.appends_to_fail = 1
 
     def _sync_fails(self, node: SimulatedNode, fault: Fault, random: Random, number: int) -> None:
-        node.home.disk.syncs_to_fail = 1
+        if node.machine.is_synced:  # without syncs a process trusts the machine's memory, as with a loss of power
+            node.home.disk.syncs_to_fail = 1
 
     def _disk_full(self, node: SimulatedNode, fault: Fault, random: Random, number: int) -> None:
         disk = node.home.disk
