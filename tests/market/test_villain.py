@@ -72,6 +72,14 @@ def test_the_right_reason_is_counted_and_a_wrong_one_reported(links: list[FakeLi
     assert links[1].sent == []
 
 
+def test_a_node_that_is_behind_may_say_so(links: list[FakeLink]) -> None:
+    """Its status may be older than that: a validator that came back with an empty home was `live` a moment ago."""
+    meter = Meter(0.0)
+    Villains(GENESIS, CAST, 1, meter).attempt(lambda v: v == 0, 100, b"", 0.0)
+    links[0].hear(reply("behind"))
+    assert not meter.wronged and not meter.turned_away
+
+
 def test_only_one_attempt_at_a_time_but_not_for_ever(links: list[FakeLink]) -> None:
     villains = Villains(GENESIS, CAST, 1, Meter(0.0))
     for now in (0.0, 0.1, 0.2, 10.0):

@@ -14,9 +14,10 @@ from lockstep.wire.genesis import Genesis, Validator
 
 _PATIENCE_SECONDS: Final = 3.0
 _EXCUSES: Final = frozenset(
-    reason.value for reason in (Reason.BUSY, Reason.RATE_LIMITED, Reason.HALTED, Reason.NOT_READY, Reason.DUPLICATE)
+    reason.value
+    for reason in (Reason.BUSY, Reason.RATE_LIMITED, Reason.HALTED, Reason.NOT_READY, Reason.BEHIND, Reason.DUPLICATE)
 )
-"""A node may always answer these instead: it looked no further."""
+"""A node may always answer these instead: it looked no further, or can't judge."""
 
 
 class Villain:

@@ -1,6 +1,7 @@
 """Clients: taking bundles, telling fates, answering questions.
 
-Every submission is answered at once, taken or refused with a reason. Every taken bundle has one fate: final, expired,
+Every submission is answered at once, taken or refused with a reason. A node that is behind says `behind` where only the
+head can tell: what it finds too far ahead may be right. Every taken bundle has one fate: final, expired,
 or rejected because another bundle used its sequence. A subscriber is told; anybody can ask.
 """
 
@@ -11,6 +12,7 @@ from typing import Final
 from lockstep.base.digest import ZERO_DIGEST
 from lockstep.base.digest import digest as hash_of
 from lockstep.base.errors import Reason, Refused
+from lockstep.base.marks import reached
 from lockstep.node.context import Context
 from lockstep.node.effects import Reply, ServeFate
 from lockstep.node.pipeline import BundleFate
@@ -24,6 +26,9 @@ from lockstep.wire.stream import Clock
 
 _LASTING = (Reason.BAD_SIGNATURE, Reason.UNKNOWN_ACCOUNT, Reason.WRONG_CHAIN)
 """Refusals that are a fate. Others pass (`busy`), or the bundle has another fate already (`replayed`)."""
+
+_OF_THE_HEAD = (Reason.UNKNOWN_ACCOUNT, Reason.SEQUENCE_TOO_FAR, Reason.LIFETIME_TOO_LONG)
+"""Refusals that only a node at the head can pronounce. Heights and sequences only grow, so the others hold anywhere."""
 
 SPREAD_AGAIN_BYTES_MAX: Final = 256 * 1024
 """The rest is fetched when a block needs it. A peer that keeps reconnecting must not be flooded."""
@@ -67,14 +72,16 @@ class Clients:
         """From now on, tell it."""
         self._client(client).subscribed = request
 
-    def submit(self, client: int, raw: bytes, after: Clock = ()) -> None:
-        """Take or refuse a bundle, and say which. `after`: what the client has seen, here or elsewhere."""
+    def submit(self, client: int, raw: bytes, state: Callable[[], tuple[str, str]], after: Clock = ()) -> None:
+        """Take or refuse a bundle, and say which. `state` tells this node's, and why; `after`: what the client has
+        seen, here or elsewhere."""
         digest = ZERO_DIGEST
         try:
             bundle = Bundle(raw)
             digest = bundle.digest
             self.take(bundle)
-        except Refused as refused:
+        except Refused as refused_here:
+            refused = self._as_seen_from(state, refused_here)
             if digest != ZERO_DIGEST and refused.reason in _LASTING:
                 self._ctx.fates.record(fates.rejected(digest, refused.reason.value))
             self._reply(client, SubmitReply(digest, refused.reason.value, refused.detail))
@@ -83,6 +90,18 @@ class Clients:
         stamp = self.said.taken(bundle, after)
         self._spread(bundle)
         self._reply(client, SubmitReply(digest, "", "", self.said.node, *stamp))
+
+    def _as_seen_from(self, state: Callable[[], tuple[str, str]], refused: Refused) -> Refused:
+        """The refusal, or that this node is too far behind to judge."""
+        if refused.reason not in _OF_THE_HEAD:
+            return refused
+        word, why = state()
+        if word == "live":
+            return refused
+        reached("clients: a node that is behind doesn't judge a bundle")
+        height = self._ctx.tree.root.height
+        text = f"this node is {word} at height {height} ({why}), where {refused.detail}; ask others, or later"
+        return Refused(Reason.BEHIND, text)
 
     def spread_again(self, peer: int) -> None:
         """A peer is connected (again): send it what was handed in here and may have been spread without it."""

@@ -83,12 +83,13 @@ class Follower:
         recovery = Recovery(ctx, self._bodies, self._pipeline)
         recovery.read(restored.records)
         self._sync = Synchronizer(ctx, self._pipeline, self._bodies.forget, lambda: None, is_fresh=False)
-        self._service = Service(
-            ctx, restored.state_root, self._clients, self._proofs, serving, self._peers, self._pipeline, self._sync
-        )  # fmt: skip
-        recovery.floor()
+        floor = recovery.floor()
         finals = [record for record in recovery.certificates if isinstance(record, Finalization)]
         self._newest_final = max(finals, key=lambda record: record.height, default=None)
+        self._service = Service(
+            ctx, restored.state_root, self._clients, self._proofs, serving, self._peers, self._pipeline, self._sync,
+            floor.height if self._newest_final is None else max(floor.height, self._newest_final.height),
+        )  # fmt: skip
 
     # -- the interface --------------------------------------------------------------------------------
 

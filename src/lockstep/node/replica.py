@@ -104,7 +104,7 @@ class Replica:
         self._sync.is_rebuilt = restored.is_rebuilt and not recovery.votes
         self._service = Service(
             ctx, restored.state_root, self._clients, self._proofs, self._serving, self._peers, self._pipeline,
-            self._sync,
+            self._sync, floor.height,
         )  # fmt: skip
         self._peers.roster_changed()
         self._rejoin = Rejoin(ctx.validators, identity.index, restored.is_rebuilt and not recovery.votes)

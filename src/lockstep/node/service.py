@@ -33,9 +33,9 @@ class Service:
 
     def __init__(
         self, ctx: Context, state_root: bytes, clients: Clients, proofs: Proofs, serving: Serving, peers: Peers,
-        pipeline: Pipeline, sync: Synchronizer,
+        pipeline: Pipeline, sync: Synchronizer, restored_height: int,
     ) -> None:  # fmt: skip
-        """`state_root`: of the state that the node begins with."""
+        """`state_root`: of the state that the node begins with; `restored_height`: up to where its log goes."""
         self._ctx = ctx
         self._clients = clients
         self._proofs = proofs
@@ -46,8 +46,9 @@ class Service:
         self._totals = Totals()
         self._totals.last_final_us = ctx.now_us
         self._totals.state_root = state_root
+        self._totals.restored_height = restored_height
         self._since_checkpoint = [0, 0]  # blocks, commands
-        self._streams = Streams(ctx, clients.said, self._state, self._after)
+        self._streams = Streams(ctx, clients.said, lambda: self._state()[0], self._after)
         self._seen = 0, 0
 
     def final(self, entry: Entry, fates: list[BundleFate]) -> None:
@@ -89,13 +90,13 @@ class Service:
         self._clients.left(client)
         self._streams.left(client)
 
-    def _state(self) -> str:
-        return state_of(self._ctx, self._pipeline, self._totals, self._sync.progress())[0]
+    def _state(self) -> tuple[str, str]:
+        return state_of(self._ctx, self._pipeline, self._totals, self._sync.progress())
 
     def _after(self, client: int, request: ClientRequest, clock: Clock) -> None:
         """A request that had to come after something is due."""
         if isinstance(request, Submit):
-            self._clients.submit(client, request.raw, clock)
+            self._clients.submit(client, request.raw, self._state, clock)
         else:
             self.asked(client, request, *self._seen)
 
@@ -108,7 +109,7 @@ class Service:
             case After():
                 self._streams.after(client, request)
             case Submit():
-                self._clients.submit(client, request.raw)
+                self._clients.submit(client, request.raw, self._state)
             case AskFate():
                 self._clients.ask_fate(client, request.digest)
             case AskAccount():

@@ -33,6 +33,8 @@ class Totals:
         self.fills = 0
         self.blocks = 0
         self.last_final_us = 0
+        self.restored_height = 0
+        """Up to where this process found the chain on its own disk: how old that is, nobody here knows."""
         self.state_root = b""
         self.execution: Execution | None = None
 
@@ -53,6 +55,8 @@ def state_of(ctx: Context, pipeline: Pipeline, totals: Totals, sync: SyncProgres
     silent_us = ctx.now_us - totals.last_final_us
     if silent_us > STALLED_AFTER_DELTAS * ctx.genesis.parameters.delta_ms * 1000:
         return "stalled", f"no block became final for {silent_us // 1000} ms; {len(ctx.connected)} peers are connected"
+    if root.height <= totals.restored_height:
+        return "syncing", "no new block became final since this node started: it does not know yet how far behind it is"
     return "live", ""
 
 
