@@ -3,28 +3,77 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from lockstep.base.errors import ConfigurationError, LockstepError
+from lockstep.base.errors import ConfigurationError, LockstepError, StorageFailed
 from lockstep.cli.app import app
 from lockstep.cli.light_query import describe, parse_words
+from lockstep.node.retention import Mode, Retention
+from lockstep.runtime.store import Store
 from lockstep.sync.light_state import LightState
-from lockstep.sync.light_trust import genesis_trust, parse_trust
+from lockstep.sync.light_trust import TrustRoot, genesis_trust, parse_trust
+from lockstep.wire.certificate import Finalization
+from lockstep.wire.codec import encode
+from lockstep.wire.validators import validator_set
 from tests.support.light_chain import KEYS_OF_FOUR, set_of
+from tests.support.pruned_home import GENESIS, PrunedHome, chain
 from tests.support.real_network import free_ports, real_genesis
 
 run = CliRunner()
 LINE = f"lockstep:1:{'ab' * 32}:7:{'cd' * 32}"
 
 
-def test_the_trust_line_of_a_home(tmp_path: Path) -> None:
+def test_the_trust_line_of_a_home_that_has_not_run(tmp_path: Path) -> None:
     genesis = real_genesis()
     (tmp_path / "genesis.json").write_bytes(genesis.encode())
-    shown = run.invoke(app, ["trust", "--home", str(tmp_path)])
-    assert shown.exit_code == 0 and parse_trust(shown.stdout) == genesis_trust(genesis)
+    for options in ([], ["--genesis-line"]):
+        shown = run.invoke(app, ["trust", "--home", str(tmp_path), *options])
+        assert shown.exit_code == 0 and parse_trust(shown.stdout) == genesis_trust(genesis)
     found = json.loads(run.invoke(app, ["trust", "--home", str(tmp_path), "--json"]).stdout)
     assert found["trust"] == shown.stdout.strip() and found["chain_id"] == genesis.chain_id.hex()
+
+
+def test_the_trust_line_is_of_the_newest_checkpoint(tmp_path: Path) -> None:
+    home = PrunedHome(tmp_path, Retention(Mode.ARCHIVE, 0, 0))
+    for blocks in (10, 9):
+        home.grow(blocks)
+        home.checkpoint()
+    home.grow(3)
+    home.close()
+    (tmp_path / "genesis.json").write_bytes(GENESIS.encode())
+    words = ["trust", "--home", str(tmp_path)]
+    assert parse_trust(run.invoke(app, words).stdout) == TrustRoot(GENESIS.chain_id, 19, validator_set(GENESIS).hash)
+    assert parse_trust(run.invoke(app, [*words, "--genesis-line"]).stdout) == genesis_trust(GENESIS)
+    found = json.loads(run.invoke(app, [*words, "--json"]).stdout)
+    assert (found["height"], found["validators"]) == (19, validator_set(GENESIS).hash.hex())
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [("header", "of another block"), ("state_root", "another state root"), ("certificate", "not certified")],
+)
+def test_a_checkpoint_that_nobody_certified_gives_no_line(
+    tmp_path: Path, what: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = PrunedHome(tmp_path, Retention(Mode.ARCHIVE, 0, 0))
+    home.grow(10)
+    home.checkpoint()
+    meta = home.store.checkpoint()
+    home.close()
+    assert meta is not None
+    final = msgspec.msgpack.decode(meta.certificate, type=Finalization)
+    wrong = {
+        "header": chain()[8].stored.block.header.encode(),
+        "state_root": bytes(32),
+        "certificate": encode(msgspec.structs.replace(final, signers=b"\x03", signatures=final.signatures[:128])),
+    }
+    (tmp_path / "genesis.json").write_bytes(GENESIS.encode())
+    monkeypatch.setattr(Store, "checkpoint", lambda store: msgspec.structs.replace(meta, **{what: wrong[what]}))
+    result = run.invoke(app, ["trust", "--home", str(tmp_path)])
+    assert isinstance(result.exception, StorageFailed) and message in str(result.exception)
+    assert result.stdout == ""
 
 
 @pytest.mark.parametrize(

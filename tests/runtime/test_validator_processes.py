@@ -17,7 +17,7 @@ from lockstep.gateway.link import Link
 from lockstep.runtime.network import make_observer
 from lockstep.runtime.tls import make_certificate
 from lockstep.sync.light_client import LightClient
-from lockstep.sync.light_trust import genesis_trust
+from lockstep.sync.light_trust import TrustRoot, genesis_trust, parse_trust
 from lockstep.wire.client import ValidatorsReply
 from lockstep.wire.genesis import Validator
 from tests.runtime.test_processes import Network
@@ -65,6 +65,16 @@ class GrowingNetwork(Network):
         assert signed["signed_by"] == list(signers)
         assert await self.command("submit", file, *self.home(asked)) == {"taken": True, "reason": "", "detail": ""}
 
+    async def trust_of(self, validators_hash: bytes, seconds: float) -> TrustRoot:
+        """What `lockstep trust` prints beside the fifth node, which runs, once its checkpoint is of this set."""
+        async with asyncio.timeout(seconds):
+            while True:
+                shown = await asyncio.to_thread(CliRunner().invoke, app, ["trust", *self.home(4)])
+                assert shown.exit_code == 0, shown.exception
+                if (root := parse_trust(shown.stdout)).validators_hash == validators_hash:
+                    return root
+                await asyncio.sleep(0.2)
+
     async def in_force(self, epoch: int, places: list[int], seconds: float) -> None:
         async def all_there() -> bool:
             replies = [await self.validators(place) for place in places]
@@ -106,11 +116,17 @@ def test_a_fifth_validator_joins_and_a_founder_leaves(tmp_path: Path) -> None:
             await network.up([1, 2, 3, 4])
             shown = await network.command("show", *network.home(4))
             assert [row["stake"] for row in shown["validators"]] == [0, 1, 1, 1, 1] and shown["epoch"] == 2
+            recent = await network.trust_of(bytes.fromhex(shown["validators_hash"]), 60)
+            assert recent.height >= 2 * EPOCH_BLOCKS
             source = network.genesis.validators[2].client_address
             light = Follower(LightClient(genesis_trust(network.genesis), 1), [source], lambda: time.time_ns() // 10**6)
             await light.follow()
             state = light.light.state
             assert state is not None and state.validators.stakes == (0, 1, 1, 1, 1) and state.height > 2 * EPOCH_BLOCKS
+            await light.close()
+            light = Follower(LightClient(recent, 1), [source], lambda: time.time_ns() // 10**6)
+            await light.follow()
+            assert light.light.state is not None and light.light.state.height > recent.height
             await light.close()
         finally:
             network.processes.pop(0, None)

@@ -20,10 +20,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON objects, one a li
 
 def trust(
     home: Annotated[Path, typer.Option(help="A node's home, or a network's folder (its first validator).")],
+    genesis_line: Annotated[bool, typer.Option("--genesis-line", help="The line of the chain's beginning.")] = False,
     json_: Json = False,
 ) -> None:
-    """Print the line that a light client begins from: chain id, height, hash of the validator set."""
-    root = genesis_trust(load_genesis(home_of(home) / "genesis.json"))
+    """Print the line that a light client begins from: chain id, height, hash of the set that decides after that height.
+    It is that of the home's newest checkpoint, whose certificate is checked; of genesis before there is one."""
+    path = home_of(home)
+    genesis = load_genesis(path / "genesis.json")
+    if genesis_line:
+        root = genesis_trust(genesis)
+    else:
+        from lockstep.runtime.stored_checkpoint import newest_trust  # here: it needs NumPy and Numba
+
+        root = newest_trust(path, genesis)
     if json_:
         found = {"chain_id": root.chain_id.hex(), "height": root.height, "validators": root.validators_hash.hex()}
         print(json.dumps({"trust": root.line()} | found))

@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-from lockstep.base.errors import ConfigurationError, Refused, StorageFailed
+from lockstep.base.errors import ConfigurationError, StorageFailed
 from lockstep.log.reader import LogReader
 from lockstep.log.segment import (
     HEADER_BYTES,
@@ -27,15 +25,13 @@ from lockstep.node.executor import Executor
 from lockstep.node.record import Record, StoredBlock, decode_record
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.in_use import hold_home
-from lockstep.runtime.set_files import SetFiles
-from lockstep.runtime.store import CheckpointMeta, Store
+from lockstep.runtime.store import Store
+from lockstep.runtime.stored_checkpoint import newest_checkpoint
 from lockstep.venue.venue import Execution, Venue
 from lockstep.wire.block import Header, genesis_header
-from lockstep.wire.block import decode_header as decode_block_header
-from lockstep.wire.certificate import Finalization, verify_certificate
+from lockstep.wire.certificate import Finalization
 from lockstep.wire.genesis import load_genesis
 from lockstep.wire.observation import Observation
-from lockstep.wire.validators import ValidatorSet
 from lockstep.wire.vote import Finalize
 
 
@@ -57,19 +53,9 @@ class StoredChain:
         self.home = home
         hold_home(home, self)
         self.genesis = load_genesis(home / "genesis.json")
-        meta = None
-        if not from_genesis and (home / "checkpoints").is_dir():
-            with self._opened_store() as store:
-                meta = store.checkpoint()
-        if meta is not None:
-            sets = SetFiles(home / "sets", self.genesis.chain_id)
-            _check_checkpoint(meta, sets.deciding(self.genesis, decode_block_header(meta.header)), home)
-        self._from_genesis = meta is None
-        self.base = (
-            genesis_header(self.genesis.chain_id, self.genesis.time_ms)
-            if meta is None
-            else decode_block_header(meta.header)
-        )
+        found = None if from_genesis else newest_checkpoint(home, self.genesis)
+        self._from_genesis = found is None
+        meta, self.base = found or (None, genesis_header(self.genesis.chain_id, self.genesis.time_ms))
         self._base_root = b"" if meta is None else meta.state_root
         self._make_venue = self._venue
         self.roots: dict[bytes, Roots] = {}
@@ -166,17 +152,6 @@ class StoredChain:
                 self.roots[record.block] = Roots(record.height, record.state_root, record.event_root, is_own=True)
             case _:
                 pass
-
-
-def _check_checkpoint(meta: CheckpointMeta, validators: ValidatorSet, home: Path) -> None:
-    """A checkpoint is taken as it is only because a quorum signed its root."""
-    final = msgspec.msgpack.decode(meta.certificate, type=Finalization)
-    try:
-        verify_certificate(final, validators)
-    except Refused as refused:
-        raise StorageFailed(f"the checkpoint of {home} is not certified: {refused}") from refused
-    if (final.height, final.state_root) != (meta.height, meta.state_root):
-        raise StorageFailed(f"the checkpoint of {home} has another state root than its certificate")
 
 
 def _path(blocks: dict[bytes, StoredBlock], tip: bytes, base: Header) -> list[StoredBlock] | None:
