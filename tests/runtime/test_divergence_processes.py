@@ -27,7 +27,7 @@ honest = venue.Venue.run
 
 def faulty(self, *block):
     events = honest(self, *block)
-    if len(block[-1]):
+    if len(block[4]):  # the commands
         accounts = self.ledger.tables[schema.ACCOUNTS]
         touch(accounts, self._memory.undo, 0)
         accounts.rows["balance"][0] += 7
