@@ -17,7 +17,9 @@ from pathlib import Path
 from lockstep.node import synchronizer
 from lockstep.runtime.node import run_node
 synchronizer.BEHIND_BLOCKS_MIN = {BEHIND}  # a few hundred small blocks are replayed in no time:
-synchronizer.replay_ms = lambda *_: 1 << 40  # have the other way taken
+synchronizer.replay_ms = lambda *_: 1 << 40  # have the other way taken, and don't replay before it is offered
+chase = synchronizer.Synchronizer._chase
+synchronizer.Synchronizer._chase = lambda self: None if self._behind >= {BEHIND} else chase(self)
 sys.exit(run_node(Path(sys.argv[1])))
 """
 
