@@ -71,6 +71,17 @@ def expected_lowest(retention: Retention, checkpoint: int) -> tuple[int, int]:
     return blocks, min(blocks, young)
 
 
+def test_what_is_pruned_but_not_yet_swept_is_not_served(tmp_path: Path) -> None:
+    """The store's word counts from its transaction on, however far the sweep behind it has got."""
+    home = PrunedHome(tmp_path, Retention(Mode.FULL, period_ms=0, blocks=1))
+    home.grow(2)
+    home.checkpoint()
+    home.prune(1)
+    assert home.index.lowest() == (2, 2) and home.store.blocks.fates_count() == 2
+    check_promises(home)
+    home.close()
+
+
 @pytest.mark.parametrize("mode", list(Mode))
 def test_each_mode_keeps_what_it_promises_and_frees_the_rest(tmp_path: Path, mode: Mode) -> None:
     retention = Retention(mode, period_ms=40 * BLOCK_MS, blocks=12)

@@ -96,26 +96,29 @@ class BlockIndex:
     def block(self, height: int) -> BlockPlace | None:
         """Where the final block at this height is, if a checkpoint covers it."""
         with self._env.begin(db=self._blocks) as transaction:
-            raw = transaction.get(_key(height))
+            is_here = height >= self._lowest_in(transaction).blocks
+            raw = transaction.get(_key(height)) if is_here else None
         return None if raw is None else BlockPlace(*_BLOCK.unpack(raw))
 
     def fate(self, bundle: bytes) -> FatePlace | None:
         """Where the outcome of this bundle is, if a checkpoint covers it."""
         with self._env.begin(db=self._fates) as transaction:
             raw = transaction.get(bundle)
-        return None if raw is None else FatePlace(*_FATE.unpack(raw))
+            place = None if raw is None else FatePlace(*_FATE.unpack(raw))
+            is_here = place is not None and place.height >= self._lowest_in(transaction).blocks
+        return place if is_here else None
 
     def header(self, height: int) -> KeptHeader | None:
         """What is left of a pruned block."""
         with self._env.begin(db=self._headers) as transaction:
-            raw = transaction.get(_key(height))
+            is_here = height >= self._lowest_in(transaction).headers
+            raw = transaction.get(_key(height)) if is_here else None
         return None if raw is None else KeptHeader(raw[:HEADER_BYTES], raw[HEADER_BYTES:])
 
     def lowest(self) -> Lowest:
         """From where on everything is here."""
-        with self._env.begin(db=self._meta) as transaction:
-            raw = transaction.get(_LOWEST_KEY)
-        return Lowest() if raw is None else Lowest(*_LOWEST.unpack(raw))
+        with self._env.begin() as transaction:
+            return self._lowest_in(transaction)
 
     def segment_height(self, folder: Folder, segment: int) -> int:
         """The highest height that has a record there; 0 when none has."""
