@@ -18,7 +18,16 @@ from lockstep.node.status import Totals, state_of, status, validators_reply
 from lockstep.node.streams import Streams
 from lockstep.node.synchronizer import Synchronizer
 from lockstep.node.tree import Entry
-from lockstep.wire.client import AskAccount, AskFate, AskStatus, AskValidators, ClientRequest, Submit, Subscribe
+from lockstep.wire.client import (
+    AskAccount,
+    AskFate,
+    AskStatus,
+    AskValidators,
+    ClientRequest,
+    Submit,
+    Subscribe,
+    SyncProgress,
+)
 from lockstep.wire.codec import encode
 from lockstep.wire.light import AskGenesis, AskLight, AskOutcome, AskState
 from lockstep.wire.message import FetchCheckpoint, FetchState
@@ -46,7 +55,7 @@ class Service:
         self._totals = Totals()
         self._totals.last_final_us = ctx.now_us
         self._totals.state_root = state_root
-        self._totals.restored_height = restored_height
+        self._totals.unsighted_height = restored_height
         self._since_checkpoint = [0, 0]  # blocks, commands
         self._streams = Streams(ctx, clients.said, lambda: self._state()[0], self._after)
         self._seen = 0, 0
@@ -91,7 +100,11 @@ class Service:
         self._streams.left(client)
 
     def _state(self) -> tuple[str, str]:
-        return state_of(self._ctx, self._pipeline, self._totals, self._sync.progress())
+        return state_of(self._ctx, self._pipeline, self._totals, self._progress())
+
+    def _progress(self) -> SyncProgress | None:
+        self._totals.unsighted_height = max(self._totals.unsighted_height, self._sync.unsighted_height)
+        return self._sync.progress()
 
     def _after(self, client: int, request: ClientRequest, clock: Clock) -> None:
         """A request that had to come after something is due."""
@@ -121,9 +134,7 @@ class Service:
             case FetchCheckpoint() | FetchState():
                 self._ctx.out.append(ServeState(client, request, is_client=True))
             case AskStatus():
-                reply = status(
-                    self._ctx, view, self._pipeline, self._totals, self._peers, evidence, self._sync.progress()
-                )
+                reply = status(self._ctx, view, self._pipeline, self._totals, self._peers, evidence, self._progress())
                 self._ctx.out.append(Reply(client, reply))
             case AskValidators():
                 self._ctx.out.append(Reply(client, validators_reply(self._ctx)))

@@ -33,8 +33,8 @@ class Totals:
         self.fills = 0
         self.blocks = 0
         self.last_final_us = 0
-        self.restored_height = 0
-        """Up to where this process found the chain on its own disk: how old that is, nobody here knows."""
+        self.unsighted_height = 0
+        """Up to where this process found the chain on its own disk, or replayed it: how old that is, it cannot know."""
         self.state_root = b""
         self.execution: Execution | None = None
 
@@ -49,14 +49,18 @@ def state_of(ctx: Context, pipeline: Pipeline, totals: Totals, sync: SyncProgres
     if pipeline.missing:
         target = pipeline.target.height if pipeline.target else root.height
         return "syncing", f"fetching blocks {root.height + 1} to {target}"
+    if sync is not None:
+        return "syncing", f"fetching blocks from {root.height + 1} on: validators are {sync.total} blocks ahead"
+    if root.height < totals.unsighted_height:
+        return "syncing", f"replaying blocks {root.height + 1} to {totals.unsighted_height}, and what comes after them"
     behind = (pipeline.target.height if pipeline.target else root.height) - root.height
     if behind > LAGGING_BLOCKS:
         return "lagging", f"{behind} certified blocks are not executed yet"
     silent_us = ctx.now_us - totals.last_final_us
     if silent_us > STALLED_AFTER_DELTAS * ctx.genesis.parameters.delta_ms * 1000:
         return "stalled", f"no block became final for {silent_us // 1000} ms; {len(ctx.connected)} peers are connected"
-    if root.height <= totals.restored_height:
-        return "syncing", "no new block became final since this node started: it does not know yet how far behind it is"
+    if root.height <= totals.unsighted_height:
+        return "syncing", "no new block became final since this node started, or replayed: it may be far behind"
     return "live", ""
 
 

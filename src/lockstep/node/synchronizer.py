@@ -70,6 +70,9 @@ class Synchronizer:
         self._replay = Pace()
         self._replayed_height = 0
         """Of the highest block that replay has brought."""
+        self.unsighted_height = 0
+        """Up to here replay went on beyond all certificates that came by themselves: where the head is, nothing tells
+        before a higher block is final, for certificates of a later epoch prove nothing here."""
         self._network = Pace()
         self._unserved_us = 0
         self._again_us = 0
@@ -90,8 +93,10 @@ class Synchronizer:
         return min(times, default=None)
 
     def progress(self) -> SyncProgress | None:
-        """For the status answer; None when nothing is missing, as far as certificates tell."""
-        if not self._pipeline.missing and not self._is_fetching:
+        """For the status answer; None when nothing is missing, as far as certificates tell, and peers with more than a
+        third of the stake."""
+        is_vouched = self._vouched_height > self._ctx.tree.root.height
+        if not self._pipeline.missing and not self._is_fetching and not is_vouched:
             return None
         height, now, state = self._ctx.tree.root.height, self._ctx.now_us, self._state
         if not self._is_fetching or state is None or state.target is None:
@@ -288,6 +293,9 @@ class Synchronizer:
         self._catch_up.answered(peer, chain, self._ctx.now_us)
 
     def _caught_up(self, proven: Proven) -> None:
+        target = self._pipeline.target
+        if target is None or target.height < proven.finalization.height:
+            self.unsighted_height = proven.finalization.height
         for fetched in proven.blocks:
             entry = self._ctx.tree.entry(fetched.header)
             if not entry.valid:
