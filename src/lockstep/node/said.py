@@ -42,6 +42,7 @@ class Said:
         self._height = 0
         self._heard: dict[int, tuple[Point, int]] = {}
         """By validator: its last stamp, and the highest block that one of its stamps came after."""
+        self.times_heard = 0
         self._stamps: dict[bytes, dict[int, Stamp]] = {}
         """By pending bundle and node. No larger than the pool."""
         self._state = ""
@@ -115,6 +116,7 @@ class Said:
         point = Point(peer, epoch, sequence)
         before, highest = self._heard.get(peer, (point, height))
         self._heard[peer] = max(before, point), max(highest, height)
+        self.times_heard += 1
         if self._pool.get(digest) is not None:
             stamps = self._stamps.setdefault(digest, {})
             stamps[peer] = max(stamps.get(peer, stamp), stamp)

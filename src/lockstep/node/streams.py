@@ -27,6 +27,8 @@ from lockstep.wire.stream import LOCAL_PER_BATCH_MAX, After, AskEvents, Behind, 
 RECENT_BLOCKS_MAX: Final = 64
 RECENT_BYTES_MAX: Final = 16 * 1024 * 1024
 READERS_MAX: Final = 1_024
+HELD_MAX: Final = 256
+"""Each is looked at again whenever a peer was heard."""
 PER_CLIENT_MAX: Final = 16
 HELD_BYTES_MAX: Final = 4 * 1024 * 1024
 HELD_US: Final = 2_000_000
@@ -62,7 +64,13 @@ class Streams:
         self._recent: deque[FinalEvents] = deque()
         self._recent_bytes = 0
         self._readers: list[_Reader] = []
+        self._readers_due_us = 0
+        """When the first reader's wait is over."""
         self._held: list[_Held] = []
+        self._held_due_us = 0
+        self._saw = (0, 0, 0)
+        """What there was when all who wait were last looked at: height, sequence of what was said, count of what was
+        heard."""
         self._held_bytes = 0
         self._word = ""
         self._state_due_us = 0
@@ -93,7 +101,9 @@ class Streams:
         elif len(self._readers) >= READERS_MAX or sum(r.client == client for r in self._readers) >= PER_CLIENT_MAX:
             self._reply(client, self._head(request, "busy: too many readers wait"))
         else:
-            self._readers.append(_Reader(client, request, self._ctx.now_us + 1_000 * request.wait_ms))
+            due = self._ctx.now_us + 1_000 * request.wait_ms
+            self._readers_due_us = min(self._readers_due_us, due) if self._readers else due
+            self._readers.append(_Reader(client, request, due))
 
     def _has_news(self, request: AskEvents) -> bool:
         place = self._said.epoch, self._said.sequence
@@ -123,7 +133,7 @@ class Streams:
             return
         held = _Held(client, request, inner, self._ctx.now_us + HELD_US)
         size = len(request.request)
-        is_full = self._held_bytes + size > HELD_BYTES_MAX or len(self._held) >= READERS_MAX
+        is_full = self._held_bytes + size > HELD_BYTES_MAX or len(self._held) >= HELD_MAX
         if isinstance(inner, After):
             self._reply(client, SubmitReply(ZERO_DIGEST, Reason.MALFORMED.value, "After within After"))
         elif self._is_reached(request):
@@ -131,6 +141,7 @@ class Streams:
         elif is_full or sum(h.client == client for h in self._held) >= PER_CLIENT_MAX:
             self._behind(held)
         else:
+            self._held_due_us = min(self._held_due_us, held.due_us) if self._held else held.due_us
             self._held.append(held)
             self._held_bytes += size
 
@@ -154,14 +165,22 @@ class Streams:
             self._state_due_us = now + STATE_EVERY_US
             self._word = self._state()
             self._said.state(self._word)
-        if self._readers:
-            due = [reader for reader in self._readers if reader.due_us <= now or self._has_news(reader.request)]
-            if due:
-                self._readers = [reader for reader in self._readers if reader not in due]
-            for reader in due:
-                self._serve(reader.client, reader.request)
-        if self._held:
+        height, said, heard = there = self._ctx.tree.root.height, self._said.sequence, self._said.times_heard
+        is_news = (height, said) != self._saw[:2]
+        if self._readers and (is_news or now >= self._readers_due_us):
+            self._wake(now)
+        if self._held and (is_news or heard != self._saw[2] or now >= self._held_due_us):
             self._release(now)
+        self._saw = there
+
+    def _wake(self, now: int) -> None:
+        waiting, self._readers = self._readers, []
+        for reader in waiting:
+            if reader.due_us <= now or self._has_news(reader.request):
+                self._serve(reader.client, reader.request)
+            else:
+                self._readers.append(reader)
+        self._readers_due_us = min((reader.due_us for reader in self._readers), default=0)
 
     def _release(self, now: int) -> None:
         waiting, self._held = self._held, []
@@ -173,6 +192,7 @@ class Streams:
             else:
                 self._held.append(held)
         self._held_bytes = sum(len(held.request.request) for held in self._held)
+        self._held_due_us = min((held.due_us for held in self._held), default=0)
 
     def _reply(self, client: int, message: ClientReply) -> None:
         self._ctx.out.append(Reply(client, message))
