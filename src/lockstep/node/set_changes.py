@@ -5,6 +5,8 @@ validator connecting: show it. Upon leading: it goes into the block. Upon the ro
 still holds; when it was ordered, it does not.
 """
 
+from typing import Final
+
 from lockstep.base.digest import digest
 from lockstep.base.errors import Reason, Refused
 from lockstep.base.marks import reached
@@ -13,6 +15,10 @@ from lockstep.node.effects import Reply, Severity
 from lockstep.wire.client import SubmitReply
 from lockstep.wire.message import SetChangeBody
 from lockstep.wire.roster import Roster
+
+LIES: Final = (
+    Reason.MALFORMED, Reason.NON_CANONICAL, Reason.OVERSIZE, Reason.WRONG_CHAIN, Reason.BAD_SIGNATURE
+)  # fmt: skip
 
 
 class SetChanges:
@@ -32,10 +38,13 @@ class SetChanges:
             self._ctx.out.append(Reply(client, SubmitReply(digest(raw), "", "")))
 
     def arrived(self, raw: bytes) -> None:
-        """A peer shows one. What the chain has moved past, or what is for a later epoch than ours, is no lie."""
+        """A peer shows one. What the chain has moved past, or what is for a later epoch than ours, is no lie; what no
+        honest node would take at any time is one, and raises `Refused`."""
         try:
             self._take(raw)
         except Refused as refused:
+            if refused.reason in LIES:
+                raise
             self._ctx.note(Severity.INFO, f"a change of validators is not taken: {refused}")
 
     def _take(self, raw: bytes) -> None:

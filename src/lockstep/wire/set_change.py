@@ -79,7 +79,7 @@ def verify_change(approved: ApprovedChange, validators: ValidatorSet) -> None:
     """Check that a quorum of this set approved; raises `Refused`."""
     signers = signer_list(approved.signers, len(validators))
     if len(approved.signatures) != len(signers) * SIGNATURE_BYTES:
-        raise Refused(Reason.BAD_SET_CHANGE, "the change does not have one signature for each of its signers")
+        raise Refused(Reason.BAD_SIGNATURE, "the change does not have one signature for each of its signers")
     if not validators.is_quorum(validators.stake_of(signers)):
         stake = validators.stake_of(signers)
         raise Refused(
@@ -90,4 +90,4 @@ def verify_change(approved: ApprovedChange, validators: ValidatorSet) -> None:
     for place, signer in enumerate(signers):
         signature = approved.signatures[place * SIGNATURE_BYTES : (place + 1) * SIGNATURE_BYTES]
         if not verify(validators.keys[signer], message, signature):
-            raise Refused(Reason.BAD_SET_CHANGE, f"the approval of validator {signer} has a signature that is not its")
+            raise Refused(Reason.BAD_SIGNATURE, f"the approval of validator {signer} has a signature that is not its")
