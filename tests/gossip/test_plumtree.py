@@ -25,7 +25,7 @@ KEY = digest(BODY)
 CONFIG = Config(graft_us=500, retry_us=200, announce_us=20)
 
 
-def judge(body: bytes) -> Verdict:
+def judge(peer: int, body: bytes) -> Verdict:
     return {b"rubbish": Verdict.LIE, b"unknown": Verdict.KEPT_BACK}.get(body, Verdict.SPREAD)
 
 

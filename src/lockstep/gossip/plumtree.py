@@ -104,10 +104,11 @@ class Plumtree:
     """One node's part."""
 
     def __init__(
-        self, peers: Sequence[int], judge: Callable[[bytes], Verdict], config: Config | None = None,
+        self, peers: Sequence[int], judge: Callable[[int, bytes], Verdict], config: Config | None = None,
         name: Callable[[bytes], bytes] = digest,
     ) -> None:  # fmt: skip
-        """`judge` is asked about each body that is new here; `name` is what a body is known by."""
+        """`judge` is asked about each body that is new here, with the peer that pushed it; `name` is what a body is
+        known by."""
         self._config = config or Config()
         self._judge = judge
         self._name = name
@@ -224,7 +225,7 @@ class Plumtree:
                 self._make_lazy(push.tree, peer)
                 self._out.append(SendTo(peer, Prune(push.tree)))
             return
-        verdict = self._judge(push.body)
+        verdict = self._judge(peer, push.body)
         if verdict is Verdict.LIE:
             self._out.append(Misbehaved(peer, "pushed a body that is not valid"))
             return
@@ -240,8 +241,8 @@ class Plumtree:
         """A new body: remember it, hand it up, pass it on."""
         self._missing.pop(key, None)
         self._remember(key, source)
+        self._bodies_bytes += len(body) - len(self._bodies.pop(key, b""))
         self._bodies[key] = body
-        self._bodies_bytes += len(body)
         while self._bodies_bytes > BODIES_BYTES_MAX:
             self._bodies_bytes -= len(self._bodies.popitem(last=False)[1])
         self._out.append(Deliver(key, body, source))

@@ -227,7 +227,7 @@ class Follower:
 
     # -- what is spread -------------------------------------------------------------------------------
 
-    def _judge(self, body: bytes) -> Verdict:
+    def _judge(self, peer: int, body: bytes) -> Verdict:
         """What is to become of a body that is new here."""
         try:
             if is_bundle(body):
@@ -239,18 +239,14 @@ class Follower:
                 return Verdict.KEPT_BACK
             validators = self._ctx.tree.roster_after(self._pipeline.tip.digest).validators
             if block.header.validators != validators.hash:
-                return self._of_another_epoch(block.header)
+                # It can't be judged before the blocks below it are here: they are asked for, and it comes with them.
+                self._sync.claimed(peer, block.header.view, block.header.height)
+                return Verdict.KEPT_BACK
             verify_certificate(certificate, validators)
         except Refused:
             return Verdict.LIE
         self._judged = block, certificate
         return Verdict.SPREAD
-
-    def _of_another_epoch(self, header: Header) -> Verdict:
-        """A block that cannot be judged before those below it are here: they are asked for, and it comes with them."""
-        for peer in list(self._ctx.connected)[:1]:
-            self._sync.claimed(peer, header.view, header.height)
-        return Verdict.KEPT_BACK
 
     def _judge_bundle(self, bundle: Bundle) -> Verdict:
         """Races make most refusals normal; a bad signature is a lie."""

@@ -23,7 +23,7 @@ class Guests:
         self._ctx = ctx
         self._hand_in = hand_in
         self._answers = Answers(ctx, serving)
-        self.spreader = Spreader(ctx, lambda body: Verdict.KEPT_BACK, lambda delivered: None)
+        self.spreader = Spreader(ctx, lambda peer, body: Verdict.KEPT_BACK, lambda delivered: None)
         self._connected: dict[int, None] = {}
 
     def __len__(self) -> int:

@@ -28,9 +28,10 @@ class Spreader:
     """The links of one node, and what goes along them."""
 
     def __init__(
-        self, ctx: Context, judge: Callable[[bytes], Verdict], delivered: Callable[[Deliver], None]
+        self, ctx: Context, judge: Callable[[int, bytes], Verdict], delivered: Callable[[Deliver], None]
     ) -> None:  # fmt: skip
-        """`judge` says what is to become of a body that is new here; `delivered` is told of those that are valid."""
+        """`judge` says what is to become of a body that is new here, from a peer; `delivered` is told of those that are
+        valid."""
         self._ctx = ctx
         self._tree = Plumtree((), judge, CONFIG, body_name)
         self._delivered = delivered

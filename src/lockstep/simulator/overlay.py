@@ -46,7 +46,7 @@ class Overlay:
         self.on_deliver: Callable[[int, Deliver], None] = lambda index, delivered: None
         """Told every body that is new at a node."""
         self.nodes = [
-            _Node(Plumtree(peers, lambda body: Verdict.SPREAD, config), peers)
+            _Node(Plumtree(peers, lambda peer, body: Verdict.SPREAD, config), peers)
             for peers in random_graph(nodes, links, self._random)
         ]
 
