@@ -8,6 +8,9 @@ from lockstep.simulator.machine import Machine
 from lockstep.simulator.plan import Plan, draw_plan
 from lockstep.simulator.run import Run
 from lockstep.simulator.simulated_node import SimulatedNode
+from lockstep.wire.block import decode_header
+from lockstep.wire.light import AskLight, LightReply
+from tests.support.small_network import small_world
 
 SECOND = 1_000_000
 
@@ -49,6 +52,20 @@ def test_a_light_client_follows_and_finds_every_proof_good() -> None:
     assert result.violations == [] and client.proven >= 3 and len(client.adopted) >= 3
     client.adopted.append(replace(client.adopted[-1], block=b"\x00" * 32))
     assert ["trusted another block" in violation.text for violation in client.verdict()] == [True]
+
+
+def test_pruned_blocks_leave_their_headers_to_light_clients() -> None:
+    """Seed 40162: the simulated store forgot certified headers with the blocks, and honest nodes were dropped for it."""
+    world = small_world(checkpoint_interval_blocks=10)
+    world.start()
+    world.run(SECOND)
+    node = world.nodes[0]
+    assert node.home.store.prune(0) and node.home.store.block(3) is None
+    node.ask(77, AskLight(1, 3))
+    world.run(1)
+    (reply,) = [message for client, message in node.replies if client == 77]
+    assert isinstance(reply, LightReply) and reply.finalization is not None
+    assert decode_header(reply.headers[0]).height == 3 and node.home.store.lowest > 3
 
 
 def test_a_node_whose_disk_is_not_synced_only_ever_dies_by_its_process() -> None:

@@ -12,9 +12,9 @@ from lockstep.node.record import StoredBlock, decode_record, stored_block
 from lockstep.node.retention import pruned_text
 from lockstep.runtime.history import HistoryReader
 from lockstep.runtime.index import Index
-from lockstep.sync.light_shown import light_reply
+from lockstep.sync.light_shown import show
 from lockstep.wire.certificate import Finalization
-from lockstep.wire.light import HEADERS_PER_REPLY_MAX, AskLight, AskOutcome, LightReply, OutcomeReply
+from lockstep.wire.light import AskLight, AskOutcome, LightReply, OutcomeReply
 from lockstep.wire.message import ChainBlock
 from lockstep.wire.validators import ValidatorSet
 
@@ -37,22 +37,9 @@ class LightServing:
     def answer(self, effect: ServeProof) -> LightReply | OutcomeReply:
         """The reply to a request."""
         if isinstance(effect.request, AskLight):
-            return self._headers(effect, effect.request)
+            lowest = self._index.lowest().headers
+            return show(effect.request, self._header, effect.final_height, self._known, lowest)
         return self._outcome(effect.request)
-
-    def _headers(self, effect: ServeProof, request: AskLight) -> LightReply:
-        """Headers from the height asked for, up to the first that has a finalization of its own."""
-        headers: list[bytes] = []
-        last = min(effect.final_height, request.height + HEADERS_PER_REPLY_MAX - 1)
-        lowest = self._index.lowest().headers
-        for height in range(max(request.height, 1), last + 1):
-            header, final = self._header(height)
-            if not header:
-                break
-            headers.append(header)
-            if final is not None:
-                return light_reply(request.token, tuple(headers), final, self._known, lowest)
-        return LightReply(request.token, (), None, b"", (), lowest)
 
     def _header(self, height: int) -> tuple[bytes, Finalization | None]:
         """The header at a height (empty: it is not here) and its finalization, if it has one of its own."""

@@ -11,6 +11,7 @@ from lockstep.node.event_batch import FinalEvents, fill
 from lockstep.node.events import Executed
 from lockstep.node.prover import prove
 from lockstep.node.record import Record, stored_block
+from lockstep.node.retention import pruned_text
 from lockstep.simulator.history import Blame, Final
 from lockstep.simulator.parcel import parcel_of
 from lockstep.simulator.simulated_light import SimulatedLight
@@ -184,10 +185,12 @@ class Carrier:
         return FinalEvents(stored, rows, final.event_root, (), not stored.bundles, chain.finalization)
 
     def _serve_fate(self, effect: effect_.ServeFate) -> None:
-        place = self._node.home.store.fate(effect.digest)
-        final = None if place is None else self._node.history.finals.get(place.height)
+        node = self._node
+        place = node.home.store.fate(effect.digest)
+        final = None if place is None else node.history.finals.get(place.height)
         if place is None or final is None:
-            fate = Fate(effect.digest, "unknown", 0, 0, "", b"")
+            lowest = node.home.store.lowest
+            fate = Fate(effect.digest, "unknown", 0, 0, pruned_text(lowest) if lowest > 1 else "", b"")
         else:
             rows = final.events[place.first * EVENT.itemsize : (place.first + place.events) * EVENT.itemsize]
             fate = Fate(effect.digest, "final", place.height, place.place, "", rows)

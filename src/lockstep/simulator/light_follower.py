@@ -13,7 +13,18 @@ from lockstep.simulator.chance import stream
 from lockstep.simulator.history import Violation
 from lockstep.simulator.simulated_node import SimulatedNode
 from lockstep.simulator.world import World
-from lockstep.sync.light_client import Adopted, Answered, Ask, Dropped, Effect, Failed, Follow, Forked, LightClient
+from lockstep.sync.light_client import (
+    Adopted,
+    Answered,
+    Ask,
+    Dropped,
+    Effect,
+    Failed,
+    Follow,
+    Forked,
+    LightClient,
+    pruned_below,
+)
 from lockstep.sync.light_proof import check_outcome, check_state
 from lockstep.sync.light_state import LightState
 from lockstep.sync.light_trust import genesis_trust
@@ -143,12 +154,17 @@ class LightFollower:
                 case Adopted():
                     reached("light: a certified header is trusted")
                     self.adopted.append(effect.state)
-                case Dropped() if effect.why != _NO_ANSWER:
+                case Dropped() if effect.why != _NO_ANSWER and not self._has_less(effect):
                     self._wrong(effect.source, f"was dropped: {effect.why}")
                 case Forked():
                     self._violations.append(Violation("light", "a light client saw a fork", self._world.now_us))
                 case _:
                     pass
+
+    def _has_less(self, dropped: Dropped) -> bool:
+        """A node that installed a state has no headers below it, and says so: another must be asked."""
+        lowest = self._world.nodes[dropped.source].home.store.lowest_header
+        return lowest > 1 and dropped.why.endswith(pruned_below(lowest))
 
     def _wrong(self, index: int, text: str) -> None:
         node = self._world.nodes[index]

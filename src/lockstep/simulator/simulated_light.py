@@ -8,10 +8,11 @@ from lockstep.log.reader import LogReader
 from lockstep.node.effects import ServeProof
 from lockstep.node.prover import prove_outcome
 from lockstep.node.record import decode_record, stored_block
+from lockstep.node.retention import pruned_text
 from lockstep.simulator.simulated_store import SimulatedStore
-from lockstep.sync.light_shown import light_reply
+from lockstep.sync.light_shown import show
 from lockstep.wire.certificate import Finalization
-from lockstep.wire.light import HEADERS_PER_REPLY_MAX, AskLight, AskOutcome, LightReply, OutcomeReply
+from lockstep.wire.light import AskLight, AskOutcome, LightReply, OutcomeReply
 from lockstep.wire.message import ChainBlock
 from lockstep.wire.validators import ValidatorSet
 
@@ -34,28 +35,22 @@ class SimulatedLight:
     def answer(self, effect: ServeProof) -> LightReply | OutcomeReply:
         """The reply to a request."""
         if isinstance(effect.request, AskLight):
-            return self._headers(effect, effect.request)
+            return show(effect.request, self._header, effect.final_height, self._known, self._store.lowest_header)
         return self._outcome(effect.request)
 
-    def _headers(self, effect: ServeProof, request: AskLight) -> LightReply:
-        headers: list[bytes] = []
-        last = min(effect.final_height, request.height + HEADERS_PER_REPLY_MAX - 1)
-        for height in range(max(request.height, 1), last + 1):
-            place = self._store.block(height)
-            if place is None:
-                break
-            headers.append(self._block(place.block).header)
-            if place.certificate:
-                final = self._finalization(place.certificate)
-                return light_reply(request.token, tuple(headers), final, self._known)
-        return LightReply(request.token, (), None, b"", ())
+    def _header(self, height: int) -> tuple[bytes, Finalization | None]:
+        place = self._store.header(height)
+        if place is None:
+            return b"", None
+        return self._block(place.block).header, self._finalization(place.certificate) if place.certificate else None
 
     def _outcome(self, request: AskOutcome) -> OutcomeReply:
         fate = self._store.fate(request.bundle)
         place = None if fate is None else self._store.block(fate.height)
         events = b"" if fate is None else self._events(fate.height)
         if fate is None or place is None or not place.certificate or not events:
-            reason = "unknown" if place is None else "uncertified"
+            lowest = self._store.lowest
+            reason = "uncertified" if place is not None else pruned_text(lowest) if lowest > 1 else "unknown"
             return OutcomeReply(request.token, reason, b"", None, b"", (), ())
         stored = stored_block(self._block(place.block))
         final = self._finalization(place.certificate)

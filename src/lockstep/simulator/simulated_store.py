@@ -85,6 +85,10 @@ class SimulatedStore:
     _fates: dict[bytes, FatePlace] = field(default_factory=dict)
     lowest: int = 1
     """Blocks below this height were pruned."""
+    lowest_header: int = 1
+    """Their headers stay, but those that never came: a state was installed above them."""
+    _pruned: dict[int, BlockPlace] = field(default_factory=dict)
+    """Where the headers of pruned blocks are."""
     staged: dict[int, dict[int, np.ndarray]] = field(default_factory=dict)
     """Chunks of a state that is being fetched."""
     fresh_blocks: dict[int, BlockPlace] = field(default_factory=dict)
@@ -135,14 +139,15 @@ class SimulatedStore:
         self.chunks = {table: rows for table, rows in self.chunks.items() if rows}
         self.staged = {}
         self._settle(meta)
+        self.lowest = self.lowest_header = meta.height + 1
 
     def prune(self, kept: int) -> bool:
-        """Forget where blocks are that lie more than so many below the checkpoint; whether there were any."""
+        """Serve no blocks that lie more than so many below the checkpoint; whether there were any."""
         below = 0 if self.meta is None else self.meta.height - kept
         self.lowest = max(self.lowest, below + 1)
         pruned = [height for height in self._blocks if height <= below]
         for height in pruned:
-            del self._blocks[height]
+            self._pruned[height] = self._blocks.pop(height)
         return bool(pruned)
 
     def newest_height(self) -> int | None:
@@ -165,11 +170,16 @@ class SimulatedStore:
 
     def block(self, height: int) -> BlockPlace | None:
         """Where the final block at this height is."""
-        return self.fresh_blocks.get(height) or self._blocks.get(height)
+        return None if height < self.lowest else self.fresh_blocks.get(height) or self._blocks.get(height)
+
+    def header(self, height: int) -> BlockPlace | None:
+        """Where its header is, which stays when the block is pruned."""
+        return None if height < self.lowest_header else self.block(height) or self._pruned.get(height)
 
     def fate(self, bundle: bytes) -> FatePlace | None:
         """Where a bundle's outcome is."""
-        return self.fresh_fates.get(bundle) or self._fates.get(bundle)
+        place = self.fresh_fates.get(bundle) or self._fates.get(bundle)
+        return None if place is None or place.height < self.lowest else place
 
     def index_lost(self) -> None:
         """The process is gone."""
@@ -184,5 +194,7 @@ class SimulatedStore:
             dict(self._blocks),
             dict(self._fates),
             self.lowest,
+            self.lowest_header,
+            dict(self._pruned),
             {table: dict(rows) for table, rows in self.staged.items()},
         )

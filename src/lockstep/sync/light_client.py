@@ -178,7 +178,7 @@ class LightClient:
             return self._compare(source, shown, now_ms)
         if shown is None:
             if self._pending:
-                has_pruned = f": it has pruned all below height {reply.lowest}" if reply.lowest > 1 else ""
+                has_pruned = pruned_below(reply.lowest) if reply.lowest > 1 else ""
                 return self._drop(source, f"it has no certified block there{has_pruned}")
             return [Ask(witness, 0) for witness in self.sources[1:]]
         return self._judge(source, shown, now_ms)
@@ -264,3 +264,8 @@ class LightClient:
         self._pending.clear()
         again: list[Effect] = [Ask(self.sources[0], 0)] if was_primary and self.sources else []
         return [Dropped(source, why), *again]
+
+
+def pruned_below(lowest: int) -> str:
+    """What is added where a node that has nothing to show told why."""
+    return f": it has pruned all below height {lowest}"

@@ -15,7 +15,7 @@ from lockstep.sync.light_state import LightState, split_keys
 from lockstep.wire.block import Header, decode_header
 from lockstep.wire.certificate import Finalization, check_certificate, is_about, signer_list
 from lockstep.wire.genesis import STAKE_TOTAL_MAX
-from lockstep.wire.light import LightReply
+from lockstep.wire.light import HEADERS_PER_REPLY_MAX, AskLight, LightReply
 from lockstep.wire.validators import ValidatorSet
 
 
@@ -105,12 +105,32 @@ def check_shown(header: Header, finalization: Finalization, validators: Validato
     return tuple(signers)
 
 
+def show(
+    request: AskLight, look: Callable[[int], tuple[bytes, Finalization | None]], final_height: int,
+    known: Callable[[bytes], ValidatorSet | None], lowest: int,
+) -> LightReply:  # fmt: skip
+    """A node's answer: headers from the height asked for, up to the first that has a finalization of its own.
+
+    `look` gives the header at a height (empty: it is not here) and its finalization, if it has one of its own; `known`,
+    validator sets by their hash; what is below `lowest` was pruned."""
+    headers: list[bytes] = []
+    last = min(final_height, request.height + HEADERS_PER_REPLY_MAX - 1)
+    for height in range(max(request.height, 1), last + 1):
+        header, finalization = look(height)
+        if not header:
+            break
+        headers.append(header)
+        if finalization is not None:
+            return light_reply(request.token, tuple(headers), finalization, known, lowest)
+    return LightReply(request.token, (), None, b"", (), lowest)
+
+
 def light_reply(
     token: int, headers: tuple[bytes, ...], finalization: Finalization, known: Callable[[bytes], ValidatorSet | None],
     lowest: int = 1,
 ) -> LightReply:  # fmt: skip
-    """A node's answer: these headers, the last of which is certified, with the sets that it names; nothing when one of
-    them is not known by its hash. `lowest`: what is below was pruned."""
+    """These headers, the last of which is certified, with the sets that it names; nothing when one of them is not known
+    by its hash."""
     last = decode_header(headers[-1])
     validators, following = known(last.validators), known(last.next_validators)
     if validators is None or following is None:
