@@ -55,7 +55,7 @@ def test_a_light_client_follows_and_finds_every_proof_good() -> None:
 
 
 def test_pruned_blocks_leave_their_headers_to_light_clients() -> None:
-    """Seed 40162: the simulated store forgot certified headers with the blocks, and honest nodes were dropped for it."""
+    """Seed 40162: the simulated store forgot certified headers with the blocks, and honest ones were dropped."""
     world = small_world(checkpoint_interval_blocks=10)
     world.start()
     world.run(SECOND)
