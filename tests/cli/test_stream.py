@@ -8,7 +8,7 @@ import pytest
 from lockstep.base.errors import ConfigurationError
 from lockstep.cli.stream_printer import Printer, parse_token
 from lockstep.gateway.session import Session
-from lockstep.gateway.stream import Connected, EventStream, Lost, NodeAddress
+from lockstep.gateway.stream import Connected, EventStream, Lost, NodeAddress, Refuted
 from lockstep.sync.merge import Again, Denied, Divergence, Gap, Joined, Late, LocalDelivered, Merger
 from lockstep.wire.stream import LocalEvent, LocalKind, Point
 
@@ -45,15 +45,24 @@ def test_every_other_output_has_its_line(capsys: pytest.CaptureFixture[str]) -> 
     shown = printer()
     for output in (
         Connected(0, "one"), Joined(0, 9, 1), LocalDelivered(0, 9, event()), Late(1, 9, event()), Gap(0, 9, 3, 0),
-        Denied(1, (9, 4)), Lost("one", "gone"), Again(0),
+        Denied(1, (9, 4)), Lost("one", "gone"), Refuted("other", "a lie"), Again(0),
     ):  # fmt: skip
         shown.show(output)
     shown.end()
     lines = printed(capsys)
-    assert [next(iter(line)) for line in lines] == ["connected", "said", "said", "gap", "denied", "lost", "blocks"]
+    assert [next(iter(line)) for line in lines] == [
+        "connected",
+        "said",
+        "said",
+        "gap",
+        "denied",
+        "lost",
+        "refuted",
+        "blocks",
+    ]
     assert lines[1]["said"]["clock"] == [[1, 9, 4]] and "late" not in lines[1]["said"] and lines[2]["said"]["late"]
     assert lines[3]["gap"] == {"node": "one", "epoch": 9, "first": 3, "last": 0}
-    assert lines[-1] == {"blocks": 0, "gaps": 1, "diverged": False, "token": [5, [[0, 9, 4]]]}
+    assert lines[-1] == {"blocks": 0, "gaps": 1, "diverged": False, "refuted": 1, "token": [5, [[0, 9, 4]]]}
     assert parse_token(json.dumps(lines[-1]["token"])) == (6, (Point(0, 9, 4),))
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from lockstep.gateway.client import NotReached
 from lockstep.gateway.session import Session
-from lockstep.gateway.stream import Connected, EventBlock, EventStream, Lost, NodeAddress
+from lockstep.gateway.stream import Connected, EventBlock, EventStream, Lost, NodeAddress, Refuted
+from lockstep.sync.light_trust import genesis_trust
 from lockstep.sync.merge import BlockDelivered, Denied, Divergence, Gap, Late, LocalDelivered, Output
 from lockstep.venue.event import EventKind
 from lockstep.wire.client import AskFate
@@ -26,7 +27,7 @@ READ = [0, 1, 2]
 def test_a_merged_stream_is_exact_over_a_kill_and_a_restart(tmp_path: Path) -> None:
     async def main() -> None:
         network = Network(tmp_path)
-        seen: list[Output | Connected | Lost] = []
+        seen: list[Output | Connected | Lost | Refuted] = []
         try:
             for index in range(4):
                 network.start(index)
@@ -58,28 +59,29 @@ def test_a_merged_stream_is_exact_over_a_kill_and_a_restart(tmp_path: Path) -> N
     run(main)
 
 
-async def read(network: Network, seen: list[Output | Connected | Lost]) -> None:
+async def read(network: Network, seen: list[Output | Connected | Lost | Refuted]) -> None:
     validators = [network.genesis.validators[index] for index in READ]
-    stream = EventStream([NodeAddress(v.name, v.client_address, v.certificate) for v in validators])
+    nodes = [NodeAddress(v.name, v.client_address, v.certificate) for v in validators]
+    stream = EventStream(nodes, trust=genesis_trust(network.genesis))
     outputs = stream.outputs()
     while True:
         seen.append(await anext(outputs))
 
 
-def height_of(seen: list[Output | Connected | Lost]) -> int:
+def height_of(seen: list[Output | Connected | Lost | Refuted]) -> int:
     return max((out.block.height for out in seen if isinstance(out, BlockDelivered)), default=0)
 
 
-def check(network: Network, seen: list[Output | Connected | Lost]) -> None:
+def check(network: Network, seen: list[Output | Connected | Lost | Refuted]) -> None:
     """Against what other connections were told."""
-    assert not any(isinstance(out, Divergence | Denied) for out in seen)
+    assert not any(isinstance(out, Divergence | Denied | Refuted) for out in seen)
     blocks = [(at, out.block) for at, out in enumerate(seen) if isinstance(out, BlockDelivered)]
     heights = [block.height for _, block in blocks]
     assert heights == list(range(heights[0], heights[0] + len(heights)))
     final: dict[bytes, int] = {}
     for at, block in blocks:
         body = block.body
-        assert isinstance(body, EventBlock)
+        assert isinstance(body, EventBlock) and body.is_signed is not None
         if block.height in network.finals:
             assert body.header.digest == network.finals[block.height][0]
         for bundle in body.bundles:
@@ -142,4 +144,5 @@ async def command(network: Network, blocks: int) -> None:
     lines = [json.loads(line) for line in out.splitlines()]
     finals = [line["final"] for line in lines if "final" in line]
     assert [final["height"] for final in finals] == list(range(1, blocks + 1))
+    assert all(final["signed"] is not None for final in finals) and any(final["signed"] for final in finals)
     assert lines[-1]["blocks"] == blocks and lines[-1]["token"][0] == blocks and not lines[-1]["diverged"]

@@ -78,7 +78,7 @@ class LightChain:
         differs = following != validators
         return LightReply(
             0, headers, proof, b"".join(validators.keys), validators.stakes,
-            b"".join(following.keys) if differs else b"", following.stakes if differs else (),
+            next_keys=b"".join(following.keys) if differs else b"", next_stakes=following.stakes if differs else (),
         )  # fmt: skip
 
     @property

@@ -5,7 +5,7 @@ from typing import Any, Final, assert_never
 
 from lockstep.base.errors import ConfigurationError
 from lockstep.cli.light_query import event_rows
-from lockstep.gateway.stream import Connected, EventBlock, EventStream, Lost
+from lockstep.gateway.stream import Connected, EventBlock, EventStream, Lost, Refuted
 from lockstep.sync.merge import (
     Again,
     BlockDelivered,
@@ -20,6 +20,7 @@ from lockstep.sync.merge import (
 from lockstep.wire.stream import Clock, LocalKind, Point, clock_of
 
 _ROWS_SHOWN: Final = 8
+_SIGNED: Final = {True: "", False: ", events not signed", None: ", not verified"}
 
 
 def parse_token(text: str) -> tuple[int, Clock]:
@@ -42,8 +43,9 @@ class Printer:
         self.blocks = 0
         self.gaps = 0
         self.has_diverged = False
+        self.refuted = 0
 
-    def show(self, output: Output | Connected | Lost) -> None:
+    def show(self, output: Output | Connected | Lost | Refuted) -> None:
         """One output."""
         match output:
             case BlockDelivered():
@@ -69,6 +71,10 @@ class Printer:
                 self._note("connected", output.node, "connected", {})
             case Lost():
                 self._line({"lost": {"name": output.name, "reason": output.reason}}, f"{output.name}: {output.reason}")
+            case Refuted():
+                self.refuted += 1
+                what = {"name": output.name, "reason": output.reason}
+                self._line({"refuted": what}, f"REFUTED {output.name}, which is not read any more: {output.reason}")
             case Again() | Joined():
                 pass
             case _:
@@ -80,7 +86,10 @@ class Printer:
             return
         seen = self._stream.seen
         token = [seen.height, [[point.node, point.epoch, point.sequence] for point in seen.clock]]
-        found = {"blocks": self.blocks, "gaps": self.gaps, "diverged": self.has_diverged, "token": token}
+        found = {
+            "blocks": self.blocks, "gaps": self.gaps, "diverged": self.has_diverged, "refuted": self.refuted,
+            "token": token,
+        }  # fmt: skip
         text = json.dumps(token, separators=(",", ":"))
         self._line(found, f"{self.blocks:,} blocks, {self.gaps} gaps; go on with --token '{text}'")
 
@@ -96,12 +105,13 @@ class Printer:
         ]
         found = {
             "height": header.height, "block": header.digest.hex(), "time_ms": header.time_ms, "from": self._name(node),
-            "event_root": block.event_root.hex(), "bundles": bundles, "commands": header.commands,
+            "event_root": block.event_root.hex(), "signed": block.is_signed, "bundles": bundles,
+            "commands": header.commands,
             "events": [{"row": int(at)} | row for at, row in zip(block.indices, rows, strict=True)],
         }  # fmt: skip
         lines = [
             f"block {header.height:,}  {header.digest.hex()[:16]}  {len(bundles)} bundles, {len(rows)} events"
-            f"  (from {self._name(node)})"
+            f"  (from {self._name(node)}{_SIGNED[block.is_signed]})"
         ]
         lines += ["    " + "  ".join(f"{k} {v}" for k, v in row.items()) for row in rows[:_ROWS_SHOWN]]
         if len(rows) > _ROWS_SHOWN:

@@ -60,9 +60,9 @@ class Follower:
         self.agreeing: dict[int, None] = {}
         """Witnesses that have the newest trusted header too."""
 
-    async def follow(self) -> None:
-        """Look for something newer, and hear the witnesses. Raises `NothingTrusted`."""
-        await self._step(Follow())
+    async def follow(self, height: int = 0) -> None:
+        """Look for something newer (at `height`, if that is given), and hear the witnesses. Raises `NothingTrusted`."""
+        await self._step(Follow(height))
         self._require()
 
     async def close(self) -> None:

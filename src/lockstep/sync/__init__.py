@@ -9,6 +9,7 @@ certified state or what differs from it (`state_*`), and following a chain from 
     catch_up       blocks from several peers at once      chain_batch    one answer, checked      chain_peers    who
 
     merge          several nodes' events as one stream, no effect before its cause
+    signed_chain   which of the blocks that they tell a quorum signed
     state_nodes    nodes of a tree checked against those above
 
     light_trust    the line          light_rule     when trust reaches a header       light_state   what is remembered

@@ -29,7 +29,9 @@ SETS_MAX: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Look for something newer."""
+    """Look for something newer: the header of this height, or the next above it that is certified (0: the newest)."""
+
+    height: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class LightClient:
             case Follow():
                 self._require_fresh(now_ms)
                 self._pending.clear()
-                return [Ask(self.sources[0], 0)] if self.sources else []
+                return [Ask(self.sources[0], event.height)] if self.sources else []
             case Failed():
                 return self._drop(event.source, event.why)
             case Answered():
@@ -134,6 +136,10 @@ class LightClient:
                     return self._answered(event.source, event.reply, now_ms)
                 except Refused as refused:
                     return self._drop(event.source, str(refused))
+
+    def validators(self, named: bytes) -> ValidatorSet | None:
+        """A set that was trusted lately, by its hash."""
+        return self._sets.get(named)
 
     def check(self, header: Header, finalization: Finalization, now_ms: int) -> list[Effect]:
         """Trust the header that a proof is about, by the set that is trusted now; raises `Refused`.
