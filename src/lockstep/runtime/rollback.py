@@ -161,6 +161,11 @@ class Rollback:
         if len(path) != target - first:
             raise StorageFailed(f"the log in {self._home.log} has no unbroken chain of blocks up to {target}")
         header = path[-1].header if path else self._header(base)
+        if header.closes_epoch:
+            raise ConfigurationError(
+                f"block {target} is the last of its epoch: its state tells the next validators, not those that signed "
+                "it, so no checkpoint is made of it. Take a height below or above it"
+            )
         sets = SetFiles(self._home.sets, self._genesis.chain_id)
         verify_certificate(certificate, sets.deciding(self._home.genesis, header))
         venue = self._venue(base)
