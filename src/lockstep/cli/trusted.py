@@ -19,7 +19,8 @@ def genesis_file(genesis: Path | None, home: Path | None) -> Path | None:
 
 
 def addresses(nodes: list[str], genesis: Path | None) -> list[NodeAddress]:
-    """`host:port`, repeated or with commas between; with a genesis, of validators, whose certificates are pinned."""
+    """`host:port`, repeated or with commas between. Validators of the genesis, by address or name, must show their
+    certificates; other nodes need none, for what they show is proven all the same."""
     named = [word for node in nodes for word in node.split(",") if word]
     if len(set(named)) != len(named):
         raise ConfigurationError("a node is named twice")
@@ -27,8 +28,13 @@ def addresses(nodes: list[str], genesis: Path | None) -> list[NodeAddress]:
         raise ConfigurationError("name a node with --node HOST:PORT")
     if genesis is None:
         return [NodeAddress(address, address) for address in named]
-    targets = [find_target(None, address, genesis) for address in named]
-    return [NodeAddress(target.name, target.address, target.certificate) for target in targets]
+    known = {v.client_address for v in load_genesis(genesis).validators}
+    return [_address(word, genesis) if word in known or ":" not in word else NodeAddress(word, word) for word in named]
+
+
+def _address(word: str, genesis: Path) -> NodeAddress:
+    target = find_target(None, word, genesis)
+    return NodeAddress(target.name, target.address, target.certificate)
 
 
 def trust_root(line: str | None, genesis: Path | None) -> TrustRoot:
