@@ -122,10 +122,15 @@ class Life:
             self.store.stage([part])
             if self.random.random() < 0.2:
                 self.reopen()
-        self.store.stage(list(self.missing(target, new)))
-        assert not list(self.missing(target, new))
+        self.stage(new)
         self.store.install(meta(self.height, new), {}, {})
         self.tables = new
+
+    def stage(self, new: Tables) -> None:
+        """Everything that is not here of these tables."""
+        target = msgspec.json.decode(manifest(new), type=Manifest)
+        self.store.stage(list(self.missing(target, new)))
+        assert not list(self.missing(target, new))
 
     def missing(self, target: Manifest, new: Tables) -> Iterator[Arrived]:
         for number, (local, data) in enumerate(zip(self.store.local(target), new, strict=True)):

@@ -65,15 +65,29 @@ class Changes:
         gather(memory, changed, self._slot, copies)
         for segment in newest_first:
             overlay(copies, self._slot, self._first, segment)
-        self._slot[changed] = 0
-        self._count = 0
+        self.forget()
         data = copies.view(np.uint8)
-        bounds = [*np.searchsorted(changed, self._first).tolist(), len(changed)]
         return tuple(
             ChunkSet(table, changed[begin:end] - np.int32(self._first[table]), data[begin:end])
-            for table, (begin, end) in enumerate(pairwise(bounds))
-            if begin < end
+            for table, begin, end in self._by_table(changed)
         )
+
+    def numbers(self) -> dict[int, Chunks]:
+        """Table → (k,) int32, ascending: the chunks that are noted."""
+        changed = np.sort(self._changed[: self._count])
+        return {
+            table: changed[begin:end] - np.int32(self._first[table]) for table, begin, end in self._by_table(changed)
+        }
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._slot[self._changed[: self._count]] = 0
+        self._count = 0
+
+    def _by_table(self, changed: Chunks) -> list[tuple[int, int, int]]:
+        """(table, begin, end) of each table's part of ascending numbers, where there is any."""
+        bounds = [*np.searchsorted(changed, self._first).tolist(), len(changed)]
+        return [(table, begin, end) for table, (begin, end) in enumerate(pairwise(bounds)) if begin < end]
 
 
 def committed_copy(chunks: Chunks, table: int, newest_first: Iterable[Undo]) -> Chunks:

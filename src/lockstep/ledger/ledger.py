@@ -11,7 +11,7 @@ last rule on every chunk it hashes.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from lockstep.ledger.undo import SEGMENT_CHUNKS, SEGMENT_CHUNKS_MAX, new_undo, r
 
 EPOCHS_MAX: Final = EMPTY_DEPTH_MAX + 2
 EPOCH_NUMBER_MAX: Final = (1 << 32) - 1
+Array = np.ndarray[Any, Any]
 PAGE_CHUNKS: Final = 4
 """Tables begin on a page, so that a table can be mapped or written out by itself."""
 
@@ -239,11 +240,31 @@ class Ledger:
         """
         if self._epoch_number or self._counts.any():
             raise InvariantBroken("a state can only be loaded into a new ledger")
+        self._fill(manifest, sets)
+
+    def changed_chunks(self) -> dict[int, Array]:
+        """Table → (k,) int32, ascending: what committed epochs have changed since the last checkpoint."""
+        return self._changes.numbers()
+
+    def replace(self, manifest: bytes, sets: Iterable[ChunkSet]) -> None:
+        """Make another state the committed one, and the last checkpoint, in place. `sets` has all of its chunks that
+        may differ from the committed ones here; whatever else differed would give another root.
+
+        Raises `StorageFailed` when the manifest's hashes don't come out (the ledger is then of no use), and
+        `InvariantBroken` while an epoch is open.
+        """
+        if self._epochs:
+            raise InvariantBroken("a state can only be replaced while no epoch is open")
+        self._fill(manifest, sets)
+        self._changes.forget()
+
+    def _fill(self, manifest: bytes, sets: Iterable[ChunkSet]) -> None:
         try:
             entries = parse_manifest(manifest).tables
             for layout, entry in zip(self.layouts, entries, strict=True):
                 if entry.rows > layout.capacity_rows:
                     raise ValueError(f"table {layout.name} has room for {layout.capacity_rows} rows, not {entry.rows}")
+            self._clear_beyond([entry.rows for entry in entries])
             for part in sets:
                 self._load_set(part)
             self._counts[:] = [entry.rows for entry in entries]
@@ -253,6 +274,12 @@ class Ledger:
         if state.manifest != manifest:
             raise StorageFailed("the stored chunks do not have the hashes that the stored manifest gives")
         self._committed = state
+
+    def _clear_beyond(self, rows: list[int]) -> None:
+        """Zero what tables have beyond so many rows; hashing finds by itself the chunks of tables that shrink."""
+        for number, count in enumerate(rows):
+            first, width = int(self._first[number]) * CHUNK_BYTES, int(self._width[number])
+            self._memory.view(np.uint8)[first + count * width : first + int(self._counts[number]) * width] = 0
 
     def _load_set(self, part: ChunkSet) -> None:
         if not 0 <= part.table < len(self.layouts):

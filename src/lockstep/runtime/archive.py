@@ -13,6 +13,7 @@ from typing import Final
 from lockstep.ledger.changes import Checkpoint as State
 from lockstep.node.effects import Commit, ReadState, StoreChunks
 from lockstep.node.events import ChunksStored, StateRead
+from lockstep.node.replacement import Chunks
 from lockstep.runtime.block_index import BlockPlace, FatePlace
 from lockstep.runtime.history import History
 from lockstep.runtime.index import Index
@@ -56,6 +57,15 @@ class InstallJob:
     log_position: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A state that was fetched is the checkpoint."""
+
+    height: int
+    fetched: Chunks
+    """The chunks that may be others than in the checkpoint before."""
+
+
 class PruneStep:
     """Prune a little more, behind whatever else is waiting."""
 
@@ -72,11 +82,11 @@ class Archive:
         index: Index,
         store: Store,
         told: Callable[[StateRead | ChunksStored], None],
-        installed: Callable[[int], None],
+        installed: Callable[[Installed], None],
         failed: Callable[[BaseException], None],
         pruner: Pruner | None = None,
     ) -> None:
-        """`told` and `installed` (with the height) are called on this thread."""
+        """`told` and `installed` are called on this thread."""
         self._history = history
         self._index = index
         self._store = store
@@ -179,5 +189,5 @@ class Archive:
             header.height, target.offer.header, encode(target.certificate), target.offer.manifest,
             target.certificate.state_root, job.log_position, position, job.is_rebuilt,
         )  # fmt: skip
-        self._store.install(meta, self._index.blocks, self._index.fates)
-        self._installed(header.height)
+        fetched = self._store.install(meta, self._index.blocks, self._index.fates)
+        self._installed(Installed(header.height, fetched))

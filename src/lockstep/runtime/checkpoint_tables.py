@@ -68,10 +68,10 @@ class CheckpointTables:
             patched[at : at + CHUNK_BYTES] = value
         return bytes(patched)
 
-    def leaves(self, table: int, chunks: int) -> Array:
-        """Chaining values, (chunks, 8) uint32; zeros of a chunk that was never written."""
-        values = np.zeros((chunks, 8), np.uint32) if self._flat is None else self._flat.leaves(table, 0, chunks)
-        self._pages.read(self._transaction, table, values)
+    def leaves(self, table: int, first: int, count: int) -> Array:
+        """Chaining values, (count, 8) uint32, of the chunks from `first` on; zeros of one that was never written."""
+        values = np.zeros((count, 8), np.uint32) if self._flat is None else self._flat.leaves(table, first, count)
+        self._pages.read(self._transaction, table, first, values)
         return values
 
     def sets(self) -> list[ChunkSet]:
@@ -143,10 +143,21 @@ class CheckpointTables:
             if self._flat is not None:
                 self._flat.cut(table, chunks_of(entry))
             for number in edges(table, manifest, before):
-                if self._is_here(table, number):
-                    row, at = np.frombuffer(self.read(table, number, 1), np.uint8).reshape(1, -1), np.array([number])
-                    leaf = leaf_values(row, at, entry.used_bytes)
-                    self._pages.write(self._transaction, self._flat, table, at, leaf)
+                row, at = np.frombuffer(self.read(table, number, 1), np.uint8).reshape(1, -1), np.array([number])
+                leaf = leaf_values(row, at, entry.used_bytes)
+                self._pages.write(self._transaction, self._flat, table, at, leaf)
+
+    def fill(self, manifest: Manifest, before: Manifest | None) -> None:
+        """Set the leaves of chunks that tables have got since `before` without a write, which are zeros: without
+        a leaf they would count as not here, and be fetched."""
+        zeros = np.zeros((PUTS_AT_ONCE, CHUNK_BYTES), np.uint8)
+        for table, entry in enumerate(manifest.tables):
+            had = chunks_of(before.tables[table]) if before is not None and table < len(before.tables) else 0
+            for first in range(had, chunks_of(entry), len(zeros)):
+                count = min(len(zeros), chunks_of(entry) - first)
+                numbers = first + np.flatnonzero(np.logical_not(self.leaves(table, first, count).any(axis=1)))
+                leaves = leaf_values(zeros[: len(numbers)], numbers, entry.used_bytes)
+                self._pages.write(self._transaction, self._flat, table, numbers, leaves)
 
     def _is_here(self, table: int, number: int) -> bool:
         is_below = self._flat is not None and number < self._flat.chunks(table)

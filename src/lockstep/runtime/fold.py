@@ -32,7 +32,7 @@ def fold(here: CheckpointTables, staging: Staging, manifest: Manifest, before: M
     the state of `here`. All is durable when this returns; the staging area is empty, its folder the new base."""
     for table, entry in enumerate(manifest.tables):
         chunks = chunks_of(entry)
-        leaves, staged = here.leaves(table, chunks), staging.leaves(table, chunks)
+        leaves, staged = here.leaves(table, 0, chunks), staging.leaves(table, chunks)
         fetched = np.asarray(staged.any(axis=1))
         _copy(here, staging, table, fetched)
         leaves[fetched] = staged[fetched]

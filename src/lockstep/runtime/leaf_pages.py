@@ -63,17 +63,18 @@ class LeafPages:
         while there and cursor.key()[:2] == key[:2]:
             there = cursor.delete()
 
-    def read(self, transaction: "lmdb.Transaction", table: int, values: Array) -> None:
-        """Lay the pages that are here over a table's leaves, (chunks, 8) uint32."""
-        cursor = transaction.cursor(self._database)
-        if len(values) and cursor.set_range(_KEY.pack(table, 0)):
+    def read(self, transaction: "lmdb.Transaction", table: int, first: int, values: Array) -> None:
+        """Lay the pages that are here over a table's leaves from `first` on, (count, 8) uint32."""
+        cursor, stop = transaction.cursor(self._database), first + len(values)
+        if len(values) and cursor.set_range(_KEY.pack(table, first // PAGE_LEAVES)):
             for key, value in cursor.iternext():
                 at, page = _KEY.unpack(key)
-                first = page * PAGE_LEAVES
-                if at != table or first >= len(values):
+                begin = page * PAGE_LEAVES
+                if at != table or begin >= stop:
                     break
-                count = min(PAGE_LEAVES, len(values) - first)
-                values[first : first + count] = np.frombuffer(value, np.uint32).reshape(-1, 8)[:count]
+                start, end = max(begin, first), min(begin + PAGE_LEAVES, stop)
+                rows = np.frombuffer(value, np.uint32).reshape(-1, 8)
+                values[start - first : end - first] = rows[start - begin : end - begin]
 
 
 def _page(value: "bytes | memoryview | None") -> Array:

@@ -25,8 +25,9 @@ from lockstep.ledger.warm import warm_up as warm_up_ledger
 from lockstep.node.effects import Halt, Severity
 from lockstep.node.follower import Follower
 from lockstep.node.recovery import Restored
+from lockstep.node.replacement import Standing
 from lockstep.node.replica import Identity, Replica
-from lockstep.runtime.archive import Archive
+from lockstep.runtime.archive import Archive, Installed
 from lockstep.runtime.clock import Clock
 from lockstep.runtime.connection import Traffic
 from lockstep.runtime.driver import Driver, Parts
@@ -60,8 +61,10 @@ _REPLAY_STEP: Final = 64
 class Node:
     """One node: `open`, `run`, `conclude`."""
 
-    def __init__(self, home: Home, progress: Progress) -> None:
+    def __init__(self, home: Home, progress: Progress, before: Standing | None = None) -> None:
+        """`before`: what the node that ended by installing a state left in memory."""
         self._home = home
+        self._before = before
         self._progress = progress
         self._journal = Journal(home.path / "node.log")
         self._failure: BaseException | None = None
@@ -70,6 +73,9 @@ class Node:
         self._metrics: Metrics | None = None
         self.begins_anew = False
         """It ended because a fetched state became the checkpoint: a new one is to begin from that."""
+        self._installation: Installed | None = None
+        self.standing: Standing | None = None
+        """What the new one begins with."""
 
     def open(self) -> Opened | None:
         """Files and kernels, before there is a loop: a signal still ends the process at once. None: it failed."""
@@ -77,7 +83,7 @@ class Node:
         began = time.monotonic()
         self._progress("opening", {"home": str(home.path)})
         try:
-            opened = open_files(home, self._warm_up)
+            opened = open_files(home, self._warm_up, self._before)
         except (StorageFailed, OSError) as error:
             self._failure = error
             return None
@@ -163,6 +169,8 @@ class Node:
             archive.room.open(True)
             for part in (execution, storage, archive, serving, opened.store):
                 part.close()
+            if self._installation is not None:
+                self.standing = Standing(opened.executor.venue, self._installation.fetched)
 
     def _make_metrics(self, driver: Driver, transport: Transport) -> "Metrics | None":
         """If the operator wants any: importing them takes a good part of a node's start."""
@@ -245,8 +253,9 @@ class Node:
             told = self._to_loop(lambda text: self._note(Severity.ALARM, text))
             self._execution.put(KeepState(effect.block, kept_folder(self._home.path, effect.height), told))
 
-    def _installed(self, height: int) -> None:
-        self._progress("installed", {"height": height})
+    def _installed(self, installation: Installed) -> None:
+        self._progress("installed", {"height": installation.height})
+        self._installation = installation
         self.begins_anew = True
         self._stopped.set()
 
@@ -284,19 +293,20 @@ def run_node(path: Path, progress: Progress = print_progress) -> int:
     home = load_home(path)
     lock = lock_home(home)
     sys.setswitchinterval(SWITCH_SECONDS)
+    standing: Standing | None = None
 
     try:
         while True:
-            node = Node(home, progress)
+            node = Node(home, progress, standing)
             opened = node.open()
             if opened is not None:
                 uvloop.run(node.run(opened))
             if not node.begins_anew:
                 return node.conclude()
             node.conclude()
-            home = load_home(path)  # it may be a validator's now
+            home, standing = load_home(path), node.standing  # it may be a validator's now
             del node, opened
-            gc.unfreeze()  # the state before, above all
+            gc.unfreeze()
             gc.collect()
     finally:
         os.close(lock)

@@ -9,6 +9,7 @@ from lockstep.node.executor import Executor
 from lockstep.node.places import Places
 from lockstep.node.record import Record, StoredBlock, decode_record
 from lockstep.node.recovery import Restored
+from lockstep.node.replacement import Standing, replaced
 from lockstep.node.restore import directory_of, observed_of
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import History
@@ -35,10 +36,11 @@ class Opened:
     notes: list[str]
 
 
-def open_files(home: Home, warm_up: Callable[[], None] = lambda: None) -> Opened:
+def open_files(home: Home, warm_up: Callable[[], None] = lambda: None, standing: Standing | None = None) -> Opened:
     """Open everything; raises `StorageFailed` when anything is not as it was written.
 
-    Files are read before the state is rebuilt, because they may say no; `warm_up` is called in between.
+    Files are read before the state is rebuilt, because they may say no; `warm_up` is called in between. After a fetched
+    state has become the checkpoint, memory is brought to it from what it holds (`standing`).
     """
     _check_log_is_there(home)
     store = Store(home.checkpoints, checkpoints_kept=home.config.checkpoints_kept)
@@ -58,8 +60,7 @@ def open_files(home: Home, warm_up: Callable[[], None] = lambda: None) -> Opened
     log = open_log(Directory(home.log), None if meta is None else meta.log_position, visit, segment_bytes)
     history = History(home.history, None if meta is None else meta.history_position, header.height, segment_bytes)
     warm_up()
-    saved = store.state()
-    venue = Venue(home.genesis, None if saved is None else (saved[0].manifest, saved[1]))
+    venue = _loaded(home, store) if standing is None else _replaced(store, standing)
     newest = max((r.block.header.height for r in records if isinstance(r, StoredBlock)), default=header.height)
     is_rebuilt = meta is not None and meta.is_rebuilt
     restored = Restored(
@@ -68,6 +69,21 @@ def open_files(home: Home, warm_up: Callable[[], None] = lambda: None) -> Opened
     executor = Executor(venue, header.digest, header.height)
     notes = [*log.notes, *history.notes]
     return Opened(store, Index(store), history, log, places, executor, restored, newest, notes)
+
+
+def _loaded(home: Home, store: Store) -> Venue:
+    saved = store.state()
+    return Venue(home.genesis, None if saved is None else (saved[0].manifest, saved[1]))
+
+
+def _replaced(store: Store, standing: Standing) -> Venue:
+    pinned = store.pin()
+    if pinned is None:
+        raise StorageFailed(f"the checkpoint store in {store.folder} is empty, though a state was just installed there")
+    try:
+        return replaced(standing, pinned.offer.manifest, pinned.read)
+    finally:
+        pinned.close()
 
 
 def _check_log_is_there(home: Home) -> None:

@@ -47,6 +47,10 @@ class Staging:
         """How many are here."""
         return sum(int(values.any(axis=1).sum()) for values in self._leaves.values())
 
+    def numbers(self) -> dict[int, Array]:
+        """Table → numbers of the chunks that are here, ascending."""
+        return {table: np.flatnonzero(values.any(axis=1)) for table, values in sorted(self._leaves.items())}
+
     def put(self, parts: Iterable[Arrived]) -> None:
         """Keep chunks; raises `OSError`."""
         for part in parts:

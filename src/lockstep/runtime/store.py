@@ -150,7 +150,9 @@ class Store:
             keeper.save(part.table, part.chunks)
             tables.put(part.table, part.chunks.astype(np.int64), part.data)
         keeper.save_beyond(manifest)
-        tables.end(manifest, None)
+        former = None if before is None else parse_manifest(before.manifest)
+        tables.end(manifest, former)
+        tables.fill(manifest, former)
         base = None
         if is_worth_folding(tables.changed_chunks(), manifest):
             base = fold(tables, self._staging, manifest, manifest)
@@ -216,7 +218,7 @@ class Store:
             tables = []
             for number, entry in enumerate(manifest.tables):
                 chunks = chunks_of(entry)
-                leaves, staged = here.leaves(number, chunks), self._staging.leaves(number, chunks)
+                leaves, staged = here.leaves(number, 0, chunks), self._staging.leaves(number, chunks)
                 fetched = np.asarray(staged.any(axis=1))
                 leaves[fetched] = staged[fetched]
                 edges = {chunks - 1}  # its leaf depends on how much of it is used: there, and in the state here
@@ -233,10 +235,13 @@ class Store:
         meta: CheckpointMeta,
         blocks: dict[int, BlockPlace],
         fates: dict[bytes, FatePlace],
-    ) -> None:
-        """Everything of `meta`'s state is here: make it the checkpoint. One transaction; raises `StorageFailed`."""
+    ) -> "dict[int, np.ndarray[Any, Any]]":
+        """Everything of `meta`'s state is here: make it the checkpoint. One transaction; raises `StorageFailed`.
+
+        Returns table → numbers of the chunks that may be others than in the checkpoint before, ascending."""
         assert self._staging is not None and self._older is not None
         manifest = parse_manifest(meta.manifest)
+        fetched = self._staging.numbers()
         with self._writing() as (transaction, tables):
             raw = transaction.get(META, db=self._meta)
             before = None if raw is None else parse_manifest(self._decode(bytes(raw)).manifest)
@@ -257,6 +262,7 @@ class Store:
             self._staging.clear()
         else:
             self._staging = self._open_staging()
+        return fetched
 
     def pin(self) -> "PinnedCheckpoint | None":
         """The newest checkpoint, which stays readable as it is. For one thread."""
@@ -337,7 +343,7 @@ class PinnedCheckpoint:
 
     def leaves(self, table: int, used: int) -> "np.ndarray[Any, Any]":
         """Chaining values of all chunks of a table with so many used bytes."""
-        leaves = self._tables.leaves(table, -(-used // CHUNK_BYTES))
+        leaves = self._tables.leaves(table, 0, -(-used // CHUNK_BYTES))
         absent = np.flatnonzero(np.logical_not(leaves.any(axis=1)))
         if len(absent):  # never written: zeros
             leaves[absent] = leaf_values(np.zeros((len(absent), CHUNK_BYTES), np.uint8), absent, used)

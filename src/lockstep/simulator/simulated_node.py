@@ -21,6 +21,7 @@ from lockstep.node.events import ClientAsked, Event, PeerConnected, PeerLost, Pe
 from lockstep.node.executor import Executor
 from lockstep.node.follower import Follower
 from lockstep.node.recovery import Restored
+from lockstep.node.replacement import Chunks, Standing, replaced
 from lockstep.node.replica import Identity, Replica
 from lockstep.node.restore import directory_of, observed_of
 from lockstep.simulator.behaviour import Behaviour
@@ -111,8 +112,8 @@ class SimulatedNode:
 
     # -- life -----------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begin, or begin again, from what the disk holds."""
+    def start(self, standing: Standing | None = None) -> None:
+        """Begin, or begin again, from what the disk holds; the state from memory, where that still stands."""
         world = self.world
         self.incarnation += 1
         self.history.starts += 1
@@ -126,7 +127,7 @@ class SimulatedNode:
         self._timer_us = self._timer_own_us = -1
         self._carrier.begin()
         try:
-            self._open()
+            self._open(standing)
         except StorageFailed as error:
             self._fail(error)
             return
@@ -134,7 +135,7 @@ class SimulatedNode:
         if self.is_up:
             world.connect_all(self)
 
-    def _open(self) -> None:
+    def _open(self, standing: Standing | None) -> None:
         home, genesis = self.home, self.genesis
         incarnation = self.incarnation
 
@@ -150,7 +151,11 @@ class SimulatedNode:
         self._carrier.restore(records)
         meta = home.store.meta
         header = genesis_header(genesis.chain_id, genesis.time_ms) if meta is None else decode_header(meta.header)
-        venue = Venue(genesis, home.store.state())
+        pinned = None if standing is None else home.store.pin()
+        if standing is None or pinned is None:
+            venue = Venue(genesis, home.store.state())
+        else:
+            venue = replaced(standing, pinned.offer.manifest, pinned.read)
         self.executor = Executor(venue, header.digest, header.height)
         self._directory = directory_of(venue)
         is_rebuilt = home.is_rebuilt or (meta is not None and meta.is_rebuilt)
@@ -190,11 +195,11 @@ class SimulatedNode:
         self.home.disk.kill()
         self.world.stopped(self, error)
 
-    def begin_anew(self) -> None:
+    def begin_anew(self, fetched: Chunks) -> None:
         """A state that was fetched has become the checkpoint: the process begins again from it."""
         self._end()
         self.home.disk.kill()
-        self.start()
+        self.start(Standing(self.executor.venue, fetched))
 
     def pause(self) -> None:
         """Nothing moves (SIGSTOP); the world goes on."""

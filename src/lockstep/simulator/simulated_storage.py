@@ -211,9 +211,9 @@ class SimulatedStorage:
 
         def install() -> None:
             if not self._is_closed:
-                self._store.install(meta)
+                fetched = self._store.install(meta)
                 self._history.installed.append(meta.height)
-                self._node.begin_anew()
+                self._node.begin_anew(fetched)
 
         self._world.call(CHECKPOINT_US, install)
 

@@ -126,8 +126,10 @@ class SimulatedStore:
             tables.append(local_table(entry.used_bytes, np.zeros((chunks, 8), np.uint32), here))
         return tables
 
-    def install(self, meta: Meta) -> None:
-        """Everything of this state is here: make it the checkpoint. One transaction."""
+    def install(self, meta: Meta) -> dict[int, np.ndarray]:
+        """Everything of this state is here: make it the checkpoint. One transaction. Returns table → numbers of the
+        chunks that were fetched."""
+        fetched = {table: np.array(sorted(rows), np.int64) for table, rows in sorted(self.staged.items())}
         for table, entry in enumerate(parse_manifest(meta.manifest).tables):
             rows = self.chunks.get(table, {}) | self.staged.get(table, {})
             full, rest = divmod(entry.used_bytes, CHUNK_BYTES)
@@ -140,6 +142,7 @@ class SimulatedStore:
         self.staged = {}
         self._settle(meta)
         self.lowest = self.lowest_header = meta.height + 1
+        return fetched
 
     def prune(self, kept: int) -> bool:
         """Serve no blocks that lie more than so many below the checkpoint; whether there were any."""
