@@ -1,6 +1,10 @@
 """A part of a state as a folder: fetched in pieces, interrupted, finished, checked, and taken up again."""
 
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,24 +33,22 @@ def manifest() -> tuple[bytes, Manifest]:
     return text, parse_manifest(text)
 
 
-def fetched(folder: Path, part: Part) -> bytes:
-    """Everything of a part arrives, and is finished; returns the nodes beside it."""
-    _, parsed = manifest()
+def fetched(folder: Path, part: Part) -> tuple[PartFile, bytes]:
+    """Everything of a part arrives; (its file, the nodes beside it)."""
     file = PartFile(folder / FETCHING, part)
     data = PADDED if part.table == "big" else np.frombuffer(SMALL.ljust(CHUNK_BYTES, b"\0"), np.uint8).reshape(1, -1)
     numbers = np.arange(len(data))
     file.write(numbers, data)
-    file.finish(folder, parsed.table(part.table)[1])
     if part.table == "small":
-        return b""
-    tree = ChunkTree(LEAVES)
-    return b"".join(tree.levels[level][index].tobytes() for level, index in beside(CHUNKS, part.first, part.end))
+        return file, b""
+    tree, nodes = ChunkTree(LEAVES), beside(CHUNKS, part.first, part.end)
+    return file, b"".join(tree.levels[level][index].tobytes() for level, index in nodes)
 
 
 def finished(folder: Path) -> None:
     text, parsed = manifest()
     parts = [part_of(parsed.tables[0], Rows("big", 200, 700)), part_of(parsed.tables[1], Rows("small"))]
-    partial.finish(folder, text, 7, [(part, fetched(folder, part)) for part in parts])
+    partial.finish(folder, text, 7, [fetched(folder, part) for part in parts])
 
 
 def test_a_finished_folder_verifies_and_every_changed_byte_is_found(tmp_path: Path) -> None:
@@ -84,6 +86,60 @@ def test_a_finished_folder_can_be_brought_up_to_date(tmp_path: Path) -> None:
     partial.reopen(tmp_path)
     grown, present = PartFile(tmp_path / FETCHING, Part("big", 3, 13)).leaves(len(DATA), CHUNKS)
     assert np.flatnonzero(present).tolist() == list(range(3, 11)) and (grown[3:11] == LEAVES[3:11]).all()
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def die_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After so many changes to files, the process is dead: nothing more is changed."""
+    left = [steps]
+
+    def dying(real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **options: Any) -> Any:
+            if left[0] == 0:
+                raise Killed
+            left[0] -= 1
+            return real(*arguments, **options)
+
+        return step
+
+    for owner, names in ((Path, ("replace", "write_bytes", "write_text", "unlink")), (os, ("truncate",))):
+        for name in names:
+            monkeypatch.setattr(owner, name, dying(getattr(owner, name)))
+    monkeypatch.setattr(shutil, "rmtree", dying(shutil.rmtree))
+
+
+def test_a_death_at_any_step_of_finishing_and_taking_up_again_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(folder: Path) -> list[int]:
+        """Chunks of both parts that count, once the folder is taken up again."""
+        partial.reopen(folder)
+        big = PartFile(folder / FETCHING, Part("big", 3, 11)).leaves(len(DATA), CHUNKS)
+        small = PartFile(folder / FETCHING, Part("small", 0, 1)).leaves(len(SMALL), 1)
+        return [int((big[0] == LEAVES).all(1)[big[1]].sum()), int(small[1].sum())]
+
+    def steps_of(work: Callable[[Path], None], began: Callable[[Path], None], name: str) -> int:
+        """Die after 0, 1, 2 … steps of some work, until it is through."""
+        for steps in range(100):
+            folder = tmp_path / f"{name}-{steps}"
+            folder.mkdir()
+            began(folder)
+            try:
+                with monkeypatch.context() as patched:
+                    die_after(steps, patched)
+                    work(folder)
+            except Killed:
+                assert here(folder) == [8, 1], f"{name}, {steps} steps"
+                continue
+            assert here(folder) == [8, 1]
+            return steps
+        raise AssertionError("it never ends")
+
+    assert steps_of(finished, lambda folder: None, "finish") > 8
+    assert steps_of(partial.reopen, finished, "reopen") > 6
 
 
 @pytest.mark.parametrize("rows", [Rows("big", 5, 4), Rows("big", 0, ROWS), Rows("big", ROWS)])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -27,9 +28,10 @@ START_SECONDS = 200.0
 class Network:
     """Four homes, their processes, and a link to each. Everything that clients are told is remembered and compared."""
 
-    def __init__(self, directory: Path, **parameters: int) -> None:
+    def __init__(self, directory: Path, price_ticks: int = 4096, **parameters: int) -> None:
+        instruments = [msgspec.structs.replace(i, price_ticks=price_ticks) for i in real_genesis(1).instruments]
         self.homes: list[Home] = init_network(
-            directory, 4, real_genesis(1).instruments, [Account(TRADER.public, 10**12)],
+            directory, 4, instruments, [Account(TRADER.public, 10**12)],
             bridge_account=0, fee_account=0, insurance_account=0,
             parameters=Parameters(**{"checkpoint_interval_blocks": 20, "accounts_max": 1024, "orders_max": 1024,
                                      "positions_max": 1024} | parameters),

@@ -17,7 +17,7 @@ from lockstep.cli.target import GenesisOption
 if TYPE_CHECKING:
     from lockstep.gateway.state_fetch import FetchProgress
     from lockstep.gateway.stream import NodeAddress
-    from lockstep.ledger.partial import Rows
+    from lockstep.ledger.partial import Part, Rows
     from lockstep.sync.light_trust import TrustRoot
 
 _TABLE: Final = re.compile(r"([a-z][a-z0-9_]*)(?::(\d+)(?:-(\d*))?)?")
@@ -90,17 +90,19 @@ async def _fetch(
     partial.reopen(out)
     effort = StateFetch(validators, nodes, wanted, out, told)
     target, parts = await effort.run()
-    for file in effort.files:
-        file.finish(out, target.manifest.table(file.part.table)[1])
     write_offer(out, target.offer)
     partial.finish(out, target.offer.manifest, target.header.height, parts)
     return {
         "directory": str(out), "height": target.header.height, "state_root": target.certificate.state_root.hex(),
         "signers": int.from_bytes(target.certificate.signers, "little").bit_count(),
-        "parts": [{"table": part.table, "first_chunk": part.first, "end_chunk": part.end} for part, _ in parts],
+        "parts": [_part(file.part) for file, _ in parts],
         "bytes_fetched": effort.bytes_fetched, "seconds": round(time.monotonic() - began, 3),
         "nodes": [{"name": name, "score": score, "barred": barred} for name, score, barred in effort.nodes],
     }  # fmt: skip
+
+
+def _part(part: "Part") -> dict[str, Any]:
+    return {"table": part.table, "first_chunk": part.first, "end_chunk": part.end}
 
 
 def _progress(progress: "FetchProgress") -> str:

@@ -70,8 +70,8 @@ class StateFetch:
         self._changed = asyncio.Event()
         self.bytes_fetched = 0
 
-    async def run(self) -> tuple[Target, list[tuple[Part, bytes]]]:
-        """Fetch everything; (whose state it is, the parts with the nodes beside them). Raises `LockstepError`,
+    async def run(self) -> tuple[Target, list[tuple[PartFile, bytes]]]:
+        """Fetch everything; (whose state it is, the parts' files with the nodes beside them). Raises `LockstepError`,
         `OSError`; what was fetched stays."""
         tasks = [asyncio.create_task(self._keep_connected(peer)) for peer in range(len(self._nodes))]
         try:
@@ -81,7 +81,8 @@ class StateFetch:
             await self._fetch()
             target = self._sync.target
             assert target is not None
-            return target, [(part, await self._beside(target, part)) for part in self._parts(target.manifest)]
+            files = [self._files[number] for number in sorted(self._files)]
+            return target, [(file, await self._beside(target, file.part)) for file in files]
         finally:
             for task in tasks:
                 task.cancel()
@@ -219,11 +220,6 @@ class StateFetch:
         """(name, score, what it did wrong) of each node."""
         known = [(node.name, self._sync.peers.of(peer)) for peer, node in enumerate(self._nodes)]
         return tuple((name, peer.score, peer.barred) for name, peer in known)
-
-    @property
-    def files(self) -> list[PartFile]:
-        """What was fetched, by table."""
-        return [self._files[number] for number in sorted(self._files)]
 
     # -- the nodes beside a part ----------------------------------------------------------------------
 

@@ -8,7 +8,8 @@
     B3SUMS                         `b3sum --check B3SUMS` checks every file
 
 While it is fetched, `fetching/` has each part as far as it came (`.chunks`), and which chunks came (`.have`, a byte
-each). What is there after a crash is hashed again before it counts.
+each). What is there after a crash is hashed again before it counts. `partial.json` is written before parts are moved to
+where they belong, and taken away after they are moved back: it says where to look for them, whatever was broken off.
 """
 
 import contextlib
@@ -93,7 +94,8 @@ def fetching_path(folder: Path, part: Part) -> Path:
 
 
 def reopen(folder: Path) -> None:
-    """Take a finished folder apart again, so that it can be brought up to date; does nothing to an unfinished one."""
+    """Take a finished folder apart again, so that it can be brought up to date, or one that was nearly finished. Does
+    nothing to one that is still fetched."""
     try:
         raw = (folder / PARTIAL_FILE).read_bytes()
         listed = msgspec.json.decode(raw, type=PartList)
@@ -105,9 +107,9 @@ def reopen(folder: Path) -> None:
     for part in listed.parts:
         path = fetching_path(fetching, part)
         path.with_suffix(".have").write_bytes(b"\x01" * (part.end - part.first))
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # it may be there already
             (folder / file_name(part, manifest.table(part.table)[1])).replace(path)
-            (folder / path_name(part)).unlink()
+        (folder / path_name(part)).unlink(missing_ok=True)
     for name in (PARTIAL_FILE, SUMS_FILE, MANIFEST_FILE):
         (folder / name).unlink(missing_ok=True)
 
@@ -154,25 +156,26 @@ class PartFile:
         """The used bytes of chunk 0, if it is here."""
         return self._data[0].tobytes()[:used] if self.part.first == 0 and self._have[0] else b""
 
-    def finish(self, folder: Path, entry: TableEntry) -> Path:
+    def finish(self, folder: Path, entry: TableEntry) -> None:
         """Everything is here: move it where it belongs, cut to what the table uses."""
         self._data.flush()
-        target = folder / file_name(self.part, entry)
         size = min(self.part.end * CHUNK_BYTES, entry.used_bytes) - self.part.first * CHUNK_BYTES
         os.truncate(self.path, size)
-        self.path.replace(target)
-        return target
+        self.path.replace(folder / file_name(self.part, entry))
 
 
-def finish(folder: Path, manifest: bytes, height: int, parts: list[tuple[Part, bytes]]) -> None:
-    """Write what says what the files are; the files themselves are there. `parts` with the nodes beside them."""
+def finish(folder: Path, manifest: bytes, height: int, parts: list[tuple[PartFile, bytes]]) -> None:
+    """Everything is here: put it together. `parts` with the nodes beside them."""
     parsed = parse_manifest(manifest)
     names = [MANIFEST_FILE, PARTIAL_FILE]
     (folder / MANIFEST_FILE).write_bytes(manifest)
-    listed = PartList(FORMAT, height, tuple(part for part, _ in parts))
-    (folder / PARTIAL_FILE).write_bytes(msgspec.json.encode(listed) + b"\n")
-    for part, siblings in parts:
-        entry = parsed.table(part.table)[1]
+    listed = PartList(FORMAT, height, tuple(file.part for file, _ in parts))
+    whole = folder / f"{PARTIAL_FILE}.new"
+    whole.write_bytes(msgspec.json.encode(listed) + b"\n")
+    whole.replace(folder / PARTIAL_FILE)
+    for file, siblings in parts:
+        part, entry = file.part, parsed.table(file.part.table)[1]
+        file.finish(folder, entry)
         names.append(file_name(part, entry))
         if siblings:
             (folder / path_name(part)).write_bytes(siblings)
