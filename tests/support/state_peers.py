@@ -102,6 +102,8 @@ class Peer:
     server: CheckpointServer
     delay_us: int = 1_000
     mischief: Mischief | None = None
+    on_the_way: Mischief | None = None
+    """What becomes of its parts on the plain connection with it; None: there is none."""
     free_us: int = 0
     requests: int = 0
 
@@ -171,6 +173,9 @@ class Fetcher:
         sync.asks.clear()
         self.blamed += sync.blamed
         sync.blamed.clear()
+        for peer in sync.doubted:
+            self.peers[peer].on_the_way = None
+        sync.doubted.clear()
 
     def _local(self, table: int, used: int) -> LocalTable:
         chunks = -(-used // CHUNK_BYTES)
@@ -197,12 +202,17 @@ class Fetcher:
             answer = to.mischief(self.now_us, request, answer)
             if isinstance(answer, tuple):
                 delay_us, answer = answer
+        is_plain = isinstance(request, FetchState) and request.chunks and not request.marks
+        is_plain = is_plain and to.on_the_way is not None
+        if is_plain and answer is not None:
+            assert to.on_the_way is not None
+            answer = to.on_the_way(self.now_us, request, answer)
         if answer is None:
             return
         to.free_us = max(to.free_us, self.now_us) + delay_us
-        self.call(to.free_us - self.now_us, lambda: self._receive(peer, answer))
+        self.call(to.free_us - self.now_us, lambda: self._receive(peer, answer, not is_plain))
 
-    def _receive(self, peer: int, answer: object) -> None:
+    def _receive(self, peer: int, answer: object, is_vouched: bool) -> None:
         if peer not in self.connected:
             return
         if isinstance(answer, CheckpointOffer):
@@ -210,7 +220,7 @@ class Fetcher:
         else:
             assert isinstance(answer, StatePart)
             self.bytes_in += len(answer.data)
-            self.sync.answered(peer, answer, self.now_us)
+            self.sync.answered(peer, answer, self.now_us, is_vouched)
 
 
 def random_tables(seed: int, sizes: list[int]) -> list[bytes]:

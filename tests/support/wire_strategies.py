@@ -64,6 +64,8 @@ MESSAGE = st.one_of(
     st.builds(message.Chain, st.lists(CHAIN_BLOCK, max_size=3).map(tuple), st.none() | FINALIZATION),
     st.builds(message.ObservationBody, BLOB),
     st.builds(message.Ping, U63, U63, U63),
+    st.builds(message.AskPlain, st.booleans()),
+    st.builds(message.PlainToken, st.just(b"") | st.binary(min_size=32, max_size=32)),
     st.builds(message.Pong, U63),
     STATE_REQUEST,
     STATE_ANSWER,

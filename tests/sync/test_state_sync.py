@@ -218,3 +218,61 @@ def test_what_is_not_stored_yet_is_bounded() -> None:
     fetcher = Fetcher(peers(3, tables), store_us=10_000_000_000)
     fetcher.run(until_us=3_000_000)
     assert 60 << 20 <= fetcher.bytes_in <= 66 << 20
+
+
+def now_and_then(mischief: object) -> object:
+    """Once in a while only."""
+    count = 0
+
+    def spoil(now: int, request: object, answer: object) -> object:
+        nonlocal count
+        count += 1
+        return mischief(now, request, answer) if count % 5 == 0 else answer  # type: ignore[operator]
+
+    return spoil
+
+
+def honest(now: int, request: object, answer: object) -> object:
+    return answer
+
+
+@pytest.mark.parametrize("on_the_way", [corrupt, longer, shorter, gone, now_and_then(corrupt), silent, honest])
+def test_what_happens_on_the_way_accuses_nobody(on_the_way: object) -> None:
+    """All plain connections are spoilt: each is left at the first wrong part, and the rest comes with a peer's word."""
+    tables = random_tables(12, [8 << 20, 5000 * ROW])
+    clean = Fetcher(peers(3, tables))
+    assert clean.run()
+    fetcher = Fetcher(peers(3, tables))
+    for peer in fetcher.peers:
+        peer.on_the_way = on_the_way  # type: ignore[assignment]
+    assert fetcher.run()
+    assert fetcher.tables(lengths(tables)) == tables
+    assert not fetcher.blamed and not any(peer.barred for peer in fetcher.sync.peers.peers.values())
+    assert any(peer.on_the_way is None for peer in fetcher.peers) == (on_the_way is not honest)
+    limit_us = clean.now_us + (3_000_000 if on_the_way is silent else 100_000)
+    assert fetcher.now_us < limit_us
+
+
+def test_a_liar_is_named_for_what_it_said_itself() -> None:
+    """It lies on the plain connection, where it might have been another; and then where that can't be."""
+    tables = random_tables(13, [16 << 20])
+    fetcher = Fetcher(peers(3, tables))
+    for peer in fetcher.peers:
+        peer.on_the_way = honest  # type: ignore[assignment]
+    fetcher.peers[1].mischief = corrupt
+    assert fetcher.run()
+    assert fetcher.tables(lengths(tables)) == tables
+    assert [peer for peer, _ in fetcher.blamed] == [1]
+    assert fetcher.peers[0].on_the_way is not None and fetcher.peers[1].on_the_way is None
+
+
+def test_a_lost_plain_connection_costs_no_time_out() -> None:
+    tables = random_tables(14, [8 << 20])
+    fetcher = Fetcher(peers(1, tables))
+    fetcher.peers[0].on_the_way = silent
+    assert not fetcher.run(stop=lambda: bool(fetcher.sync.walk and fetcher.peers[0].requests > 3))
+    before = fetcher.now_us
+    fetcher.peers[0].on_the_way = None
+    fetcher.sync.plain_lost(0, fetcher.now_us)
+    assert fetcher.run()
+    assert fetcher.now_us < before + 500_000 and not fetcher.sync.peers.of(0).stalls

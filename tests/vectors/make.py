@@ -31,10 +31,12 @@ from lockstep.wire.light import (
     StateReply,
 )
 from lockstep.wire.message import (
+    AskPlain,
     BundleBody,
     CheckpointOffer,
     FetchCheckpoint,
     FetchState,
+    PlainToken,
     Proposal,
     StatePart,
     encode_message,
@@ -152,6 +154,8 @@ def vectors() -> dict[str, str]:
         "checkpoint offer": encode_message(CheckpointOffer(header.encode(), finalization(finals[1:], 4), b"{}")),
         "fetch state": encode_message(FetchState(1, 512, 3, 8, (5).to_bytes(4, "little"), True)),
         "state part": encode_message(StatePart(1, bytes(range(64)))),
+        "ask for a plain connection": encode_message(AskPlain(True)),
+        "token of a plain connection": encode_message(PlainToken(bytes(range(32)))),
         "hello of an observer": encode_message(HelloObserver(1, CHAIN, "10.0.0.1:7000")),
         "turned away": encode_message(Turned("busy", "full")),
         "addresses": encode_message(Addresses(("10.0.0.1:7000", "[::1]:7000"))),

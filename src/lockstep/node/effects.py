@@ -160,6 +160,13 @@ class Prove(Struct, frozen=True, gc=False):
     question: Question
 
 
+class LeavePlain(Struct, frozen=True, gc=False):
+    """Close the plain connection on which this peer sends parts of the state, if there is one; for a while, they come
+    over the connection that proves who speaks."""
+
+    peer: int
+
+
 class DropPeer(Struct, frozen=True, gc=False):
     """Close the connection to this validator; it may reconnect later. `detail` says what it did."""
 
@@ -193,5 +200,6 @@ class Halt(Struct, frozen=True, gc=False):
 
 Effect = (
     Send | Broadcast | Persist | Resume | Execute | Commit | Checkpoint | RosterChanged | Reply | ServeChain | ServeFate
-    | ServeProof | ServeEvents | ServeState | ReadState | StoreChunks | InstallState | Prove | DropPeer | Note | Halt
+    | ServeProof | ServeEvents | ServeState | ReadState | StoreChunks | InstallState | Prove | LeavePlain | DropPeer
+    | Note | Halt
 )  # fmt: skip

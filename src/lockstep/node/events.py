@@ -8,7 +8,7 @@ from lockstep.sync.state_walk import LocalTable
 from lockstep.venue.venue import Execution
 from lockstep.wire.client import ClientRequest
 from lockstep.wire.light import AskState, ShownRow
-from lockstep.wire.message import PeerMessage
+from lockstep.wire.message import PeerMessage, StatePart
 
 
 class Tick(Struct, frozen=True, gc=False):
@@ -79,6 +79,20 @@ class StateRead(Struct, frozen=True, gc=False):
     tables: list[LocalTable]
 
 
+class PlainPart(Struct, frozen=True, gc=False):
+    """A part of the state came from a peer over a connection that proves nobody's word: whoever is on the way may have
+    changed it."""
+
+    peer: int
+    part: StatePart
+
+
+class PlainLost(Struct, frozen=True, gc=False):
+    """The plain connection with a peer is gone, and what was asked for with it."""
+
+    peer: int
+
+
 class ChunksStored(Struct, frozen=True, gc=False):
     """The answer to `StoreChunks`: so many bytes."""
 
@@ -94,5 +108,5 @@ class EngineResumed(Struct, frozen=True, gc=False):
 
 Event = (
     Tick | PeerConnected | PeerLost | PeerSaid | ClientAsked | ClientLeft | Executed | Proved | EngineResumed
-    | StateRead | ChunksStored
+    | StateRead | ChunksStored | PlainPart | PlainLost
 )  # fmt: skip

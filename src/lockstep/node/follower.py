@@ -33,6 +33,8 @@ from lockstep.node.events import (
     PeerConnected,
     PeerLost,
     PeerSaid,
+    PlainLost,
+    PlainPart,
     Proved,
     StateRead,
     Tick,
@@ -117,6 +119,10 @@ class Follower:
                 self._sync.state_read(event)
             case ChunksStored():
                 self._sync.stored(event)
+            case PlainPart():
+                self._sync.part(event.peer, event.part, is_vouched=False)
+            case PlainLost():
+                self._sync.plain_lost(event.peer)
             case ClientAsked():
                 self._client_asked(event)
             case ClientLeft():

@@ -34,6 +34,8 @@ from lockstep.node.events import (
     PeerConnected,
     PeerLost,
     PeerSaid,
+    PlainLost,
+    PlainPart,
     Proved,
     StateRead,
     Tick,
@@ -156,6 +158,10 @@ class Replica:
                 self._sync.state_read(event)
             case ChunksStored():
                 self._sync.stored(event)
+            case PlainPart():
+                self._sync.part(event.peer, event.part, is_vouched=False)
+            case PlainLost():
+                self._sync.plain_lost(event.peer)
             case EngineResumed():
                 self._ordering.drive(event.event)
             case ClientAsked():

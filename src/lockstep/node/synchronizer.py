@@ -19,7 +19,7 @@ from typing import Final
 from lockstep.base.marks import reached
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.node.context import Context
-from lockstep.node.effects import DropPeer, InstallState, Persist, ReadState, Severity, StoreChunks
+from lockstep.node.effects import DropPeer, InstallState, LeavePlain, Persist, ReadState, Severity, StoreChunks
 from lockstep.node.events import ChunksStored, StateRead
 from lockstep.node.pipeline import Pipeline
 from lockstep.node.record import StoredBlock
@@ -314,10 +314,15 @@ class Synchronizer:
         if self._state is not None:
             self._state.offered(peer, offer, self._ctx.now_us)
 
-    def part(self, peer: int, part: StatePart) -> None:
-        """A part of the state came."""
+    def part(self, peer: int, part: StatePart, is_vouched: bool = True) -> None:
+        """A part of the state came; `is_vouched`: certainly from that peer."""
         if self._state is not None:
-            self._state.answered(peer, part, self._ctx.now_us)
+            self._state.answered(peer, part, self._ctx.now_us, is_vouched)
+
+    def plain_lost(self, peer: int) -> None:
+        """A plain connection is gone."""
+        if self._state is not None:
+            self._state.plain_lost(peer, self._ctx.now_us)
 
     def state_read(self, event: StateRead) -> None:
         """What the store holds."""
@@ -341,6 +346,8 @@ class Synchronizer:
             ctx.note(Severity.WARNING, f"validator {peer} served a state that is not what it should be: {detail}")
             ctx.out.append(DropPeer(peer, detail))
         state.blamed.clear()
+        ctx.out.extend(LeavePlain(peer) for peer in dict.fromkeys(state.doubted))
+        state.doubted.clear()
         if not self._is_fetching:
             return
         if state.needs_local and state.target is not None:

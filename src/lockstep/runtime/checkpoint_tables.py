@@ -18,7 +18,7 @@ from lockstep.ledger.manifest import Manifest, TableEntry
 from lockstep.ledger.subtree import leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.runtime.block_index import PUTS_AT_ONCE
-from lockstep.runtime.flat_tables import FlatTables
+from lockstep.runtime.flat_tables import FlatTables, Span
 from lockstep.runtime.leaf_pages import LeafPages
 
 Array = np.ndarray[Any, Any]
@@ -68,6 +68,13 @@ class CheckpointTables:
             patched[at : at + CHUNK_BYTES] = value
         return bytes(patched)
 
+    def spans(self, table: int, first: int, count: int) -> list[bytes | Span]:
+        """The same, as far as possible as places in files."""
+        span = None if self._flat is None else self._flat.span(table, first, count)
+        if span is None or self._has_changed(table, first, count):
+            return [self.read(table, first, count)]
+        return [span]
+
     def leaves(self, table: int, first: int, count: int) -> Array:
         """Chaining values, (count, 8) uint32, of the chunks from `first` on; zeros of one that was never written."""
         values = np.zeros((count, 8), np.uint32) if self._flat is None else self._flat.leaves(table, first, count)
@@ -86,6 +93,12 @@ class CheckpointTables:
     def changed_chunks(self) -> int:
         """How many there are in LMDB."""
         return int(self._transaction.stat(self._chunks)["entries"])
+
+    def _has_changed(self, table: int, first: int, count: int) -> bool:
+        cursor = self._transaction.cursor(self._chunks)
+        return bool(cursor.set_range(CHUNK_KEY.pack(table, first))) and (
+            bytes(cursor.key()) < CHUNK_KEY.pack(table, first + count)
+        )
 
     def _changed(self, table: int, first: int, count: int) -> "list[tuple[int, bytes | memoryview]]":
         found: list[tuple[int, bytes | memoryview]] = []

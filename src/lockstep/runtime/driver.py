@@ -93,6 +93,7 @@ class Driver:
             effect_.StoreChunks: parts.storage.pass_on,
             effect_.InstallState: self._install,
             effect_.Prove: parts.execution.put,
+            effect_.LeavePlain: lambda e: parts.transport.leave_plain(e.peer),
             effect_.DropPeer: lambda e: parts.transport.drop(e.peer, e.detail),
             effect_.Note: lambda e: parts.note(e.severity, e.text),
             effect_.Halt: parts.halted,

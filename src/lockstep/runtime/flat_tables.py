@@ -11,7 +11,7 @@ import mmap
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -32,21 +32,35 @@ class Base(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     """How many of each table's chunks still count."""
 
 
+class OpenFile:
+    """A file that is open for reading as long as anybody holds this."""
+
+    def __init__(self, path: Path) -> None:
+        self.handle = -1
+        self.handle = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if self.handle >= 0:
+            os.close(self.handle)
+
+
+class Span(NamedTuple):
+    """Some bytes of a file."""
+
+    file: OpenFile
+    offset: int
+    size: int
+
+
 class FlatTables:
     """Reading a folder, each table up to a number of chunks; what lies beyond is as if it were not there."""
 
     def __init__(self, folder: Path, chunks: Sequence[int]) -> None:
         """Opens all files at once, so that the folder may be removed meanwhile; raises `OSError`."""
         self.limits = list(chunks)
-        self._files: dict[int, int] = {}
-        self._leaves: dict[int, int] = {}
-        try:
-            for table in [table for table, count in enumerate(chunks) if count]:
-                self._files[table] = os.open(folder / f"{table}.chunks", os.O_RDONLY)
-                self._leaves[table] = os.open(folder / f"{table}.leaves", os.O_RDONLY)
-        except OSError:
-            self.close()
-            raise
+        tables = [table for table, count in enumerate(chunks) if count]
+        self._files = {table: OpenFile(folder / f"{table}.chunks") for table in tables}
+        self._leaves = {table: OpenFile(folder / f"{table}.leaves") for table in tables}
 
     def chunks(self, table: int) -> int:
         """How many chunks of a table are here."""
@@ -60,27 +74,31 @@ class FlatTables:
     def read(self, table: int, first: int, count: int) -> bytes:
         """So many chunks; zeros beyond those that are here."""
         size = (min(first + count, self.chunks(table)) - first) * CHUNK_BYTES
-        data = _read(self._files[table], first * CHUNK_BYTES, size) if size > 0 else b""
+        data = _read(self._files[table].handle, first * CHUNK_BYTES, size) if size > 0 else b""
         return data if len(data) == count * CHUNK_BYTES else data.ljust(count * CHUNK_BYTES, b"\0")
+
+    def span(self, table: int, first: int, count: int) -> Span | None:
+        """Where so many chunks are; None when not all of them are here."""
+        if first + count > self.chunks(table):
+            return None
+        return Span(self._files[table], first * CHUNK_BYTES, count * CHUNK_BYTES)
 
     def leaves(self, table: int, first: int, count: int) -> Array:
         """Chaining values (count, 8) uint32, writeable; zeros beyond those that are here."""
         values = np.zeros((count, LEAF_BYTES // 4), np.uint32)
         here = min(first + count, self.chunks(table)) - first
         if here > 0:
-            data = _read(self._leaves[table], first * LEAF_BYTES, here * LEAF_BYTES)
+            data = _read(self._leaves[table].handle, first * LEAF_BYTES, here * LEAF_BYTES)
             values.view(np.uint8).reshape(-1)[: len(data)] = np.frombuffer(data, np.uint8)
         return values
 
     def rows(self, table: int) -> Array:
         """All chunks of a table that are here, (n, 1024) uint8: a view of the file, read when it is looked at."""
-        view = mmap.mmap(self._files[table], self.chunks(table) * CHUNK_BYTES, access=mmap.ACCESS_READ)
+        view = mmap.mmap(self._files[table].handle, self.chunks(table) * CHUNK_BYTES, access=mmap.ACCESS_READ)
         return np.frombuffer(view, np.uint8).reshape(-1, CHUNK_BYTES)
 
     def close(self) -> None:
-        """Give the files back."""
-        for file in (*self._files.values(), *self._leaves.values()):
-            os.close(file)
+        """Give the files back, but for those that somebody has a span of."""
         self._files.clear()
         self._leaves.clear()
 
@@ -139,8 +157,8 @@ class FlatWriter:
                 os.close(handle)
 
     def flush(self) -> None:
-        """Have the disk take what was written so far."""
-        for file in self._files.values():
+        """Have the disk take what was written so far. From any thread, while nothing is closed."""
+        for file in list(self._files.values()):
             os.fdatasync(file)
 
     def close(self) -> None:

@@ -44,6 +44,7 @@ def fold(here: CheckpointTables, staging: Staging, manifest: Manifest, before: M
             rows = np.frombuffer(data, np.uint8).reshape(-1, CHUNK_BYTES)
             leaves[numbers] = leaf_values(rows, numbers, entry.used_bytes)
         staging.writer.put_leaves(table, leaves)
+    staging.settle()
     staging.writer.sync()
     staging.release()
     return Base(staging.folder.name, tuple(chunks_of(entry) for entry in manifest.tables))

@@ -2,18 +2,22 @@
 
 When too many are, the oldest is given up: an honest handshake takes milliseconds, so the oldest is the one that a
 stranger holds open.
+
+A port may take plain connections too (`plain_server`): they begin with another byte than TLS does.
 """
 
 import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 HANDSHAKE_SECONDS: Final = 3.0
 HANDSHAKES_MAX: Final = 64
 _BACKLOG: Final = 256
+_TLS_HANDSHAKE: Final = b"\x16"
+"""First byte of TLS (RFC 8446, section 5.1)."""
 
 
 class Listener:
@@ -26,8 +30,10 @@ class Listener:
         context: ssl.SSLContext,
         factory: Callable[[], asyncio.BufferedProtocol],
         failed: Callable[[str], None],
+        plain: Callable[[socket.socket], Awaitable[None]] | None = None,
     ) -> None:
-        """Binds at once; raises `OSError`. Port 0 takes a free one (see `port`)."""
+        """Binds at once; raises `OSError`. Port 0 takes a free one (see `port`). `plain` takes over a connection that
+        does not begin as TLS does; raises `OSError` for one that is not right."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         self._socket.setblocking(False)
@@ -35,6 +41,7 @@ class Listener:
         self._context = context
         self._factory = factory
         self._failed = failed
+        self._plain = plain
         self._handshakes: dict[asyncio.Task[None], None] = {}
         self._accepting: asyncio.Task[None] | None = None
 
@@ -67,6 +74,11 @@ class Listener:
     async def _handshake(self, accepted: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         try:
+            if self._plain is not None:
+                async with asyncio.timeout(HANDSHAKE_SECONDS):
+                    if not await _is_tls(accepted):
+                        await self._plain(accepted)
+                        return
             await loop.connect_accepted_socket(
                 self._factory, accepted, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECONDS
             )
@@ -74,8 +86,24 @@ class Listener:
             self._failed(getattr(error, "reason", None) or str(error) or type(error).__name__)
         except asyncio.CancelledError:
             self._failed("too many handshakes under way, or the node is stopping")
+            accepted.close()
             raise
         else:
             return
         with contextlib.suppress(OSError):
             accepted.close()
+
+
+async def _is_tls(accepted: socket.socket) -> bool:
+    """Whether the other side begins with TLS, or says nothing at all; what it has sent stays to be read."""
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    while True:
+        try:
+            return accepted.recv(1, socket.MSG_PEEK) in (_TLS_HANDSHAKE, b"")
+        except BlockingIOError:
+            readable.clear()
+            loop.add_reader(accepted, readable.set)
+            try:
+                await readable.wait()
+            finally:
+                loop.remove_reader(accepted)

@@ -144,8 +144,9 @@ class Node:
         for roster in (genesis_roster(home.genesis), opened.restored.roster):
             sets.put(roster)
         serving = Serving(
-            home.log, home.history, opened.index, opened.store, sets, carry_one, self._failed_elsewhere, in_use
-        )
+            home.log, home.history, opened.index, opened.store, sets, carry_one, self._failed_elsewhere, in_use,
+            transport.plain,
+        )  # fmt: skip
         replica = _core(home, opened.restored, clock.now_us())
         parts = Parts(
             transport, server, storage, execution, serving, sets, self._joined, self._note, self._halted,

@@ -6,9 +6,9 @@ whoever asked asks again.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -32,6 +32,7 @@ from lockstep.node.retention import pruned_text
 from lockstep.runtime.block_index import Folder
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.event_reader import EventReader
+from lockstep.runtime.flat_tables import Span
 from lockstep.runtime.guests import OBSERVERS_LIMIT
 from lockstep.runtime.history import HistoryReader
 from lockstep.runtime.in_use import InUse
@@ -93,6 +94,13 @@ def _is_guest(peer: int) -> bool:
     return peer >= FIRST_OBSERVER or peer == CLIENTS
 
 
+class PartSender(Protocol):
+    """A plain connection with a peer, beside the one with its word."""
+
+    def send(self, request: int, size: int, pieces: Sequence[bytes | Span]) -> bool:
+        """Queue the answer to a request; False when it finds no room."""
+
+
 class Serving:
     """Answers `ServeChain`, `ServeFate`, `ServeProof`, `ServeEvents` and `ServeState` with `Send` and `Reply`."""
 
@@ -106,8 +114,9 @@ class Serving:
         answered: Callable[[Effect], None],
         failed: Callable[[BaseException], None],
         in_use: InUse | None = None,
+        plain: "Callable[[int], PartSender | None]" = lambda _: None,
     ) -> None:
-        """`answered` is called on this thread."""
+        """`answered` is called on this thread, and so is `plain`: a peer's plain connection, if it has one."""
         self._in_use = in_use or InUse(log.parent)
         self._in_use.tell(self._forget)
         self._in_use.release = lambda: self.put(LetGo())
@@ -117,6 +126,7 @@ class Serving:
         self._light = LightServing(self._log, self._history, index, sets.get)
         self._events = EventReader(self._log, self._history, index)
         self._answered = answered
+        self._plain = plain
         self._checkpoints = CheckpointServer(StoredCheckpoints(store))
         self._lock = threading.Lock()
         self._of_peer: dict[int, int] = {}
@@ -208,7 +218,7 @@ class Serving:
                 offer = self._checkpoints.offer(request.request.height, now_us)
                 if offer is not None:
                     self._answer(request, offer)
-            else:
+            elif not (size := self._send_plain(request, now_us)):
                 part = self._checkpoints.part(request.request, now_us)
                 size = len(part.data)
                 self._answer(request, part)
@@ -219,6 +229,21 @@ class Serving:
                 self._answered(DropPeer(request.peer, str(refused)))
         self._in_use.served = self._checkpoints.lowest
         self._served(_who(request), size)
+
+    def _send_plain(self, request: ServeState, now_us: int) -> int:
+        """Answer with whole chunks over the peer's plain connection; returns how many bytes, 0 when that is not to
+        be."""
+        sender = None if request.is_client else self._plain(request.peer)
+        if sender is None or isinstance(request.request, FetchCheckpoint):
+            return 0
+        wanted = self._checkpoints.wanted(request.request, now_us)
+        if wanted is None:
+            return 0
+        assert isinstance(wanted.state, PinnedCheckpoint)
+        pieces = [
+            piece for first, end in wanted.ranges for piece in wanted.state.spans(wanted.table, first, end - first)
+        ]
+        return wanted.size if sender.send(request.request.request, wanted.size, pieces) else 0
 
     def _answer(self, request: ServeState, message: CheckpointOffer | StatePart) -> None:
         peer = request.peer

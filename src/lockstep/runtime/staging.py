@@ -7,7 +7,9 @@ zeros cannot be told from a hole then, and counts as not here.
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,8 +22,10 @@ from lockstep.sync.state_request import runs
 from lockstep.sync.state_walk import Arrived
 
 Array = np.ndarray[Any, Any]
-FLUSH_BYTES: Final = 64 * 1024 * 1024
-"""After so many bytes the disk is made to take them: the end of a fetch has little left to wait for."""
+FLUSH_BYTES: Final = 16 * 1024 * 1024
+"""After so many bytes the disk is made to take them, while more come: the end of a fetch has little to wait for."""
+BEHIND_BYTES_MAX: Final = 256 * 1024 * 1024
+"""So much at most waits for a disk that is slower than the peers."""
 AT_ONCE: Final = 1_024
 """Chunks that are moved or hashed at a time."""
 _FULL: Final = 1 << 62
@@ -36,6 +40,7 @@ class Staging:
         self._writer: FlatWriter | None = None
         self._leaves: dict[int, Array] = {}
         self._unflushed = 0
+        self._flushing: Future[None] | None = None
         if folder.is_dir():
             self._recover()
 
@@ -58,8 +63,7 @@ class Staging:
             self._note(part.table, part.numbers, part.leaves)
             self._unflushed += part.data.nbytes
         if self._unflushed >= FLUSH_BYTES:
-            self.writer.flush()
-            self._unflushed = 0
+            self._flush()
 
     def leaves(self, table: int, chunks: int) -> Array:
         """Chaining values (chunks, 8) uint32; zeros for what is not here."""
@@ -87,8 +91,26 @@ class Staging:
         self.release()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def settle(self) -> None:
+        """Wait for the disk to have taken what it was given; raises `OSError` when it could not."""
+        flushing, self._flushing = self._flushing, None
+        if flushing is not None:
+            flushing.result()
+
+    def _flush(self) -> None:
+        """Have the disk begin to take what was written; when it is far behind, wait for it."""
+        if self._flushing is not None and not self._flushing.done() and self._unflushed < BEHIND_BYTES_MAX:
+            return
+        self.settle()
+        self._unflushed = 0
+        self._flushing = Future()
+        threading.Thread(target=_run, args=(self.writer.flush, self._flushing), name="flush", daemon=True).start()
+
     def release(self) -> None:
         """The folder is somebody else's now, or is left for the next start."""
+        if self._flushing is not None:
+            self._flushing.exception()  # nobody needs to know any more
+            self._flushing = None
         if self._writer is not None:
             self._writer.close()
         self._writer = None
@@ -120,6 +142,15 @@ class Staging:
                     if len(here):
                         numbers = first + here
                         self._note(int(path.stem), numbers, leaf_values(rows[here], numbers, _FULL))
+
+
+def _run(work: Callable[[], None], done: "Future[None]") -> None:
+    try:
+        work()
+    except OSError as error:
+        done.set_exception(error)
+    else:
+        done.set_result(None)
 
 
 def _extents(file: int) -> Iterator[tuple[int, Array]]:

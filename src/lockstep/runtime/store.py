@@ -35,7 +35,7 @@ from lockstep.ledger.subtree import leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.runtime.block_index import BlockIndex, BlockPlace, FatePlace
 from lockstep.runtime.checkpoint_tables import CheckpointTables, Databases, chunks_of
-from lockstep.runtime.flat_tables import Base, FlatTables
+from lockstep.runtime.flat_tables import Base, FlatTables, Span
 from lockstep.runtime.fold import fold, is_worth_folding
 from lockstep.runtime.leaf_pages import LeafPages
 from lockstep.runtime.older_checkpoints import OlderCheckpoints
@@ -352,6 +352,10 @@ class PinnedCheckpoint:
     def read(self, table: int, first: int, count: int) -> bytes:
         """So many chunks of a table; one that was never written is zeros."""
         return self._tables.read(table, first, count)
+
+    def spans(self, table: int, first: int, count: int) -> list[bytes | Span]:
+        """The same, as far as possible as places in files."""
+        return self._tables.spans(table, first, count)
 
     def close(self) -> None:
         """Let go of it."""

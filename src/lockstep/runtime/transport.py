@@ -3,6 +3,8 @@
 Among validators the one of lower index dials, again and again. A node that doesn't vote dials whom its `seeker` says;
 it comes in through `guests`, which may turn it away.
 
+Parts of the state may come and go over plain connections beside these (`plain_server`, `plain_client`).
+
 A message to a node that is not connected, or to a validator whose queue is full, is dropped: every protocol re-sends
 what matters, and nobody waits for a slow peer. A node that doesn't vote and doesn't read either is dropped itself.
 """
@@ -25,6 +27,8 @@ from lockstep.runtime.dialling import Dialling
 from lockstep.runtime.guests import Admission, Guests
 from lockstep.runtime.listener import Listener
 from lockstep.runtime.peer_connection import Greeting, PeerConnection
+from lockstep.runtime.plain_client import PlainClient
+from lockstep.runtime.plain_server import PlainSender, PlainServer
 from lockstep.runtime.seeker import Seeker
 from lockstep.runtime.tls import (
     make_observer_certificate,
@@ -34,7 +38,16 @@ from lockstep.runtime.tls import (
     trust_certificate,
 )
 from lockstep.wire.genesis import Genesis, Validator
-from lockstep.wire.message import Hello, PeerMessage, StatePart, encode_message, encode_part
+from lockstep.wire.message import (
+    AskPlain,
+    FetchState,
+    Hello,
+    PeerMessage,
+    PlainToken,
+    StatePart,
+    encode_message,
+    encode_part,
+)
 from lockstep.wire.observer import ADDRESSES_MAX, Addresses, HelloObserver, Turned
 
 TELL_SECONDS: Final = 10.0
@@ -78,7 +91,13 @@ class Transport:
             trusted.append(observers_authority(genesis.chain_id))
         self._accepting = peer_server_context(key, trusted, own)
         self._trusting = peer_client_context(key, trusted, own)
-        self._listener = Listener(*parse_address(listen), self._accepting, self._accepted, self._failed)
+        self._plain_server = PlainServer(self._sent_plain)
+        self._plain_client = PlainClient(
+            lambda peer, is_wanted: self.send(peer, AskPlain(is_wanted)), self._address_of, self._traffic, on_event
+        )
+        self._listener = Listener(
+            *parse_address(listen), self._accepting, self._accepted, self._failed, self._plain_server.accept
+        )
         self._dialling = Dialling(self._trusting, self._dialled)
         self._guests = Guests(admission)
         self._seeker = Seeker(announce) if index is None else None
@@ -160,6 +179,8 @@ class Transport:
             self._telling.cancel()
         await self._dialling.close()
         await self._listener.close()
+        self._plain_client.close()
+        self._plain_server.close()
         for connection in [*self._connections.values(), *self._opening.values()]:
             connection.abort()
 
@@ -170,7 +191,26 @@ class Transport:
         if isinstance(message, StatePart):
             self.send_encoded(peer, *encode_part(message))
         else:
+            if isinstance(message, FetchState) and message.chunks and not message.marks:
+                self._plain_client.requested(peer, message.request)
             self.send_encoded(peer, encode_message(message))
+
+    def plain(self, peer: int) -> PlainSender | None:
+        """Where parts of the state for a peer go, if not here. From any thread."""
+        return self._plain_server.sender(peer)
+
+    def leave_plain(self, peer: int) -> None:
+        """Take no parts over a plain connection from this peer, for a while."""
+        self._plain_client.leave(peer)
+
+    def _sent_plain(self, peer: int, size: int) -> None:
+        if peer >= FIRST_OBSERVER or peer in self.traffic:
+            self._traffic(peer).bytes_out += size
+
+    def _address_of(self, peer: int) -> str:
+        if peer < len(self._validators):
+            return self._validators[peer].peer_address
+        return self._addresses.get(peer, "")
 
     def send_encoded(self, peer: int, *body: bytes | memoryview) -> None:
         """The same, for an encoded message, in parts."""
@@ -257,6 +297,8 @@ class Transport:
         older = self._connections.pop(peer, None)
         if older is not None:
             older.abort()
+            self._plain_server.lost(peer)
+            self._plain_client.lost(peer)
             self._on_event(PeerLost(peer))
         self._connections[peer] = connection
         if isinstance(hello, HelloObserver):
@@ -274,6 +316,13 @@ class Transport:
         if isinstance(message, Addresses):
             if self._seeker is not None:
                 self._seeker.heard(message.addresses)
+        elif isinstance(message, AskPlain) and message.is_wanted:
+            self.send(connection.peer, PlainToken(self._plain_server.token(connection.peer)))
+            connection.flush()
+        elif isinstance(message, AskPlain):
+            self._plain_server.lost(connection.peer)
+        elif isinstance(message, PlainToken):
+            self._plain_client.token(connection.peer, message.token)
         else:
             self._on_event(PeerSaid(connection.peer, message))
 
@@ -296,6 +345,8 @@ class Transport:
                 self._bar(connection)
         if peer >= 0 and self._connections.get(peer) is connection:
             del self._connections[peer]
+            self._plain_server.lost(peer)
+            self._plain_client.lost(peer)
             self._note(Severity.INFO, f"lost {self._name(peer)}")
             self._on_event(PeerLost(peer))
         if peer >= FIRST_OBSERVER:

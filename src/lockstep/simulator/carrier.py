@@ -54,6 +54,7 @@ class Carrier:
             effect_.StoreChunks: lambda e: node.storage.put(e),
             effect_.InstallState: lambda e: node.storage.put(e),
             effect_.Prove: self._prove,
+            effect_.LeavePlain: lambda e: None,  # there are none here
             effect_.DropPeer: self._drop,
             effect_.Note: self._note,
             effect_.Halt: lambda e: self._world.halted(node, e.text),

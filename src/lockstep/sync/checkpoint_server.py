@@ -13,7 +13,7 @@ A table's tree is built from its leaves, which the store keeps, when it is first
 pin: 64 bytes a chunk.
 """
 
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -121,6 +121,28 @@ class CheckpointServer:
         pin = self._pins.get(request.height)
         if pin is None:
             return StatePart(request.request, b"")
+        indices, chunks = self._asked(pin, request, now_us)
+        if request.marks:
+            data = _changed(pin, request, indices, chunks)
+        elif request.chunks:
+            state, table, ranges, size = _wanted(pin, request, indices, chunks)
+            data = b"".join([state.read(table, first, end - first) for first, end in ranges])
+            data = data if len(data) == size else data[:size]
+        else:
+            data = _nodes(pin, request, indices)
+        return StatePart(request.request, data)
+
+    def wanted(self, request: FetchState, now_us: int) -> "Wanted | None":
+        """What a request for whole chunks is to be answered with; None when it is another request, or is to be answered
+        with nothing. Raises `Refused` as `part` does."""
+        pin = self._pins.get(request.height)
+        if pin is None or request.marks or not request.chunks:
+            return None
+        return _wanted(pin, request, *self._asked(pin, request, now_us))
+
+    @staticmethod
+    def _asked(pin: _Pin, request: FetchState, now_us: int) -> "tuple[np.ndarray[Any, Any], int]":
+        """The nodes that are asked for, and how many chunks the table has."""
         pin.asked_us = now_us
         if request.table >= len(pin.manifest.tables):
             raise Refused(Reason.MALFORMED, f"there is no table {request.table}")
@@ -130,13 +152,7 @@ class CheckpointServer:
             raise Refused(Reason.MALFORMED, f"there is no node {indices[-1]} on level {request.level}")
         if (np.diff(indices) <= 0).any():
             raise Refused(Reason.NON_CANONICAL, "the nodes asked for are not in ascending order")
-        if request.marks:
-            data = _changed(pin, request, indices, chunks)
-        elif request.chunks:
-            data = self._chunks(pin, request, indices, chunks)
-        else:
-            data = _nodes(pin, request, indices)
-        return StatePart(request.request, data)
+        return indices, chunks
 
     def release(self, now_us: int) -> None:
         """Unpin what nobody has asked for in `PIN_US`, or what is held for ten times as long: its pages can't be used
@@ -174,16 +190,30 @@ class CheckpointServer:
     def _drop(self, height: int) -> None:
         self._pins.pop(height).state.close()
 
-    @staticmethod
-    def _chunks(pin: _Pin, request: FetchState, indices: "np.ndarray[Any, Any]", chunks: int) -> bytes:
-        if len(indices) << request.level > 2 * STATE_CHUNKS_MAX:
-            raise Refused(Reason.OVERSIZE, f"an answer has at most {STATE_CHUNKS_MAX} chunks")
-        ranges = [covered(int(index), request.level, chunks) for index in indices]
-        if sum(end - first for first, end in ranges) > STATE_CHUNKS_MAX:
-            raise Refused(Reason.OVERSIZE, f"an answer has at most {STATE_CHUNKS_MAX} chunks")
-        data = b"".join([pin.state.read(request.table, first, end - first) for first, end in ranges])
-        beyond = ranges[-1][1] * CHUNK_BYTES - pin.manifest.tables[request.table].used_bytes
-        return data[: len(data) - beyond] if beyond > 0 else data
+
+class Wanted(NamedTuple):
+    """Chunks that a request names."""
+
+    state: PinnedState
+    table: int
+    ranges: list[tuple[int, int]]
+    """First and end of each run of them."""
+    size: int
+    """Of the answer, in bytes; a table's last chunk may be shorter."""
+
+
+def _wanted(pin: _Pin, request: FetchState, indices: "np.ndarray[Any, Any]", chunks: int) -> Wanted:
+    if len(indices) << request.level > 2 * STATE_CHUNKS_MAX:
+        raise Refused(Reason.OVERSIZE, f"an answer has at most {STATE_CHUNKS_MAX} chunks")
+    ranges = [
+        (covered(first, request.level, chunks)[0], covered(end - 1, request.level, chunks)[1])
+        for first, end in runs(indices)
+    ]
+    count = sum(end - first for first, end in ranges)
+    if count > STATE_CHUNKS_MAX:
+        raise Refused(Reason.OVERSIZE, f"an answer has at most {STATE_CHUNKS_MAX} chunks")
+    beyond = max(0, ranges[-1][1] * CHUNK_BYTES - pin.manifest.tables[request.table].used_bytes)
+    return Wanted(pin.state, request.table, ranges, count * CHUNK_BYTES - beyond)
 
 
 def _changed(pin: _Pin, request: FetchState, indices: "np.ndarray[Any, Any]", chunks: int) -> bytes:

@@ -8,6 +8,9 @@
     it has shown to answer (`state_peers`). Each answer is checked on arrival; chunks go to the staging area of the
     store, once. A request that is late is asked of another peer too; the first good answer counts.
     Upon a wrong answer or a false offer: name the peer, bar it, and ask the others.
+    Upon a wrong answer that nobody vouches for (it came over a plain connection, and anybody on the way may have
+    changed it): accuse nobody, have that connection left (`doubted`), and ask again; what comes then has the peer's
+    word.
     Upon the answer that the checkpoint is gone: ask for offers again, and go for another when nobody serves this one,
     or when as many serve a newer one. What was stored stays, and is found in the next walk like anything else that is
     here: the target moves, the work is kept.
@@ -118,6 +121,8 @@ class StateSync:
         """To be stored."""
         self.blamed: list[tuple[int, str]] = []
         """Peers that lied, and what about; told once."""
+        self.doubted: list[int] = []
+        """Peers whose parts are to come over no plain connection any more."""
         self.needs_local = False
         """The world is to read what is here, in the shape of `target`, and hand it to `begin_walk`."""
         self.bytes_fetched = 0
@@ -158,6 +163,7 @@ class StateSync:
                 reached("state: a peer did not answer in time")
                 self._end(number)
                 self.peers.of(flight.peer).stalled(now_us)
+                self.doubted.append(flight.peer)
         if now_us >= self._offers_due_us:
             self._ask_offers(connected, now_us)
         self._fill(now_us)
@@ -298,12 +304,16 @@ class StateSync:
 
     # -- answers --------------------------------------------------------------------------------------
 
-    def answered(self, peer: int, part: StatePart, now_us: int) -> None:
-        """An answer came. One that nobody waits for any more is of no use, and no lie."""
+    def answered(self, peer: int, part: StatePart, now_us: int, is_vouched: bool = True) -> None:
+        """An answer came; `is_vouched`: over a connection that proves that the peer sent it. One that nobody waits for
+        any more is of no use, and no lie."""
         flight = self._flights.get(part.request)
         if flight is None or flight.peer != peer or self.walk is None:
             return
         known = self.peers.of(peer)
+        if not is_vouched and (not part.data or flight.piece.kind is not Kind.CHUNKS):
+            self._doubt(peer, now_us)
+            return
         if not part.data:
             self._gone(known, part.request)
             self._fill(now_us)
@@ -311,8 +321,11 @@ class StateSync:
         try:
             arrived = self.walk.take(flight.piece, part.data, peer)
         except Refused as refused:
-            self._blame(peer, str(refused))
-            self._fill(now_us)
+            if is_vouched:
+                self._blame(peer, str(refused))
+                self._fill(now_us)
+            else:
+                self._doubt(peer, now_us)
             return
         known.answered(len(part.data), now_us - flight.sent_us)
         self.bytes_fetched += len(part.data)
@@ -336,6 +349,20 @@ class StateSync:
             known.gone, known.height = known.height, -1
         self._end(number)
         self._offers_due_us = 0
+
+    def _doubt(self, peer: int, now_us: int) -> None:
+        """What came over the plain connection with this peer is wrong, whoever made it so."""
+        reached("state: a part that nobody vouches for is wrong")
+        self.doubted.append(peer)
+        self.plain_lost(peer, now_us)
+
+    def plain_lost(self, peer: int, now_us: int) -> None:
+        """The plain connection with this peer is gone, and answers under way with it: they are asked for again."""
+        for number, flight in list(self._flights.items()):
+            if flight.peer == peer and flight.piece.kind is Kind.CHUNKS:
+                self._end(number)
+                self.peers.of(peer).asked -= 1
+        self._fill(now_us)
 
     def stored(self, size: int, now_us: int) -> None:
         """So many bytes of `arrived` are in the store."""

@@ -39,8 +39,11 @@ STATE_NODES_MAX: Final = 256
 """Nodes of a table's tree that one request may name."""
 STATE_CHUNKS_MAX: Final = 1_024
 """Chunks that one answer may carry."""
+PART_BYTES_MAX: Final = _STATE_PART.size + STATE_CHUNKS_MAX * 1024
+"""Of a `StatePart`, as it is encoded."""
 STATE_FAN_OUT: Final = 16
 """Children that are shown of a node: those four levels below it."""
+PLAIN_TOKEN_BYTES: Final = 32
 STATE_MARKS_MAX: Final = 64 * 1024
 STATE_LEVEL_MAX: Final = 31
 
@@ -203,11 +206,23 @@ class StatePart(msgspec.Struct, frozen=True, array_like=True, tag=37, forbid_unk
     data: bytes | memoryview
 
 
+class AskPlain(msgspec.Struct, frozen=True, array_like=True, tag=43, forbid_unknown_fields=True):
+    """Parts of the state may come over a plain connection too: may I open one? Or not any more: I have left it."""
+
+    is_wanted: bool
+
+
+class PlainToken(msgspec.Struct, frozen=True, array_like=True, tag=44, forbid_unknown_fields=True):
+    """What to show at the beginning of a plain connection, once and soon. Empty: not now."""
+
+    token: bytes
+
+
 Structured = (
     Notarize | Nullify | Finalize | Notarization | Nullification | Finalization | Hello | Proposal
     | FetchCertificates | Certificates | FetchBundles | Bundles | FetchBlock | BlockBody | FetchChain | Chain
     | ObservationBody | SetChangeBody | Ping | Pong | FetchCheckpoint | CheckpointOffer | FetchState
-    | ObserverMessage | GossipMessage
+    | AskPlain | PlainToken | ObserverMessage | GossipMessage
 )  # fmt: skip
 PeerMessage = BundleBody | StatePart | Structured
 
@@ -237,7 +252,7 @@ def is_part(raw: bytes | memoryview) -> bool:
 
 def decode_part(raw: bytes | memoryview) -> StatePart:
     """Decode a `StatePart`, whose data may be a view of `raw`; raises `Refused`."""
-    if not _STATE_PART.size <= len(raw) <= _STATE_PART.size + STATE_CHUNKS_MAX * 1024:
+    if not _STATE_PART.size <= len(raw) <= PART_BYTES_MAX:
         raise Refused(Reason.OVERSIZE, f"an answer has at most {STATE_CHUNKS_MAX} chunks")
     request = _STATE_PART.unpack_from(raw)[1]
     check_unsigned(request, "request")
@@ -352,6 +367,8 @@ def check_state_message(message: object) -> None:
                 )
             if rest or not 1 <= count <= STATE_NODES_MAX or not 0 <= message.level <= STATE_LEVEL_MAX:
                 raise Refused(Reason.MALFORMED, f"1 to {STATE_NODES_MAX} nodes of one level may be asked for at a time")
+        case PlainToken() if message.token:
+            check_length(message.token, PLAIN_TOKEN_BYTES, "token")
         case Push() | IHave() | Graft() | Prune():
             check_gossip(message)
         case HelloObserver() | Turned() | Addresses():

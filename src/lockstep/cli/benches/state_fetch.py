@@ -12,7 +12,7 @@ from typing import Any, Final
 import uvloop
 
 from lockstep.ledger.subtree import warm_up
-from lockstep.node.events import Event, PeerConnected, PeerLost, PeerSaid
+from lockstep.node.events import Event, PeerConnected, PeerLost, PeerSaid, PlainLost, PlainPart
 from lockstep.runtime.home import Home, load_home
 from lockstep.runtime.node import GC_THRESHOLDS, SWITCH_SECONDS
 from lockstep.runtime.store import CheckpointMeta, Store
@@ -113,6 +113,10 @@ class _Fetcher:
                 self._sync.offered(peer, offer, now)
             case PeerSaid(peer, StatePart() as part):
                 self._sync.answered(peer, part, now)
+            case PlainPart(peer, part):
+                self._sync.answered(peer, part, now, is_vouched=False)
+            case PlainLost(peer):
+                self._sync.plain_lost(peer, now)
             case _:
                 return
         if self._all_here.is_set():
@@ -134,6 +138,9 @@ class _Fetcher:
             self._blamed.append(peer)
             self._transport.drop(peer, detail)
         sync.blamed.clear()
+        for peer in sync.doubted:
+            self._transport.leave_plain(peer)
+        sync.doubted.clear()
         if sync.needs_local and sync.target is not None:
             sync.needs_local = False
             self._worker.put(sync.target)

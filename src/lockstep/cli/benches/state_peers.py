@@ -7,6 +7,7 @@ that it sends, or accept requests and answer none.
 import asyncio
 import contextlib
 import multiprocessing
+import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,9 +27,11 @@ from lockstep.ledger.subtree import ChunkTree, leaf_values, warm_up
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.node.effects import Effect, Send, ServeState
 from lockstep.node.events import Event, PeerSaid
+from lockstep.runtime.flat_tables import Span
 from lockstep.runtime.home import Home, load_home
 from lockstep.runtime.index import Index
 from lockstep.runtime.network import init_network
+from lockstep.runtime.plain_server import PlainSender
 from lockstep.runtime.serving import Serving
 from lockstep.runtime.set_files import SetFiles
 from lockstep.runtime.store import CheckpointMeta, Store
@@ -138,7 +141,9 @@ class _Peer:
         warm_up()
         settle_as_a_node()
         sets = SetFiles(home.sets, home.genesis.chain_id)
-        self._serving = Serving(home.log, home.history, Index(self._store), self._store, sets, answered, print)
+        self._serving = Serving(
+            home.log, home.history, Index(self._store), self._store, sets, answered, print, None, self._plain
+        )
         self._transport.start()
         await asyncio.Event().wait()
 
@@ -152,15 +157,40 @@ class _Peer:
         if not isinstance(effect, Send):
             return
         message = effect.message
-        if isinstance(message, StatePart) and self._random.random() < self._mischief.corrupts * self._chunks(message):
-            middle = len(message.data) // 2
-            data = bytearray(message.data)
-            data[middle] ^= 1
-            message = StatePart(message.request, bytes(data))
+        if isinstance(message, StatePart) and self.is_spoilt(len(message.data)):
+            message = StatePart(message.request, spoilt(bytes(message.data)))
         self._transport.send(effect.peer, message)
         self._transport.flush()
 
-    @staticmethod
-    def _chunks(message: StatePart) -> int:
-        """An answer with so many chunks is spoilt as soon as one of them is."""
-        return max(1, len(message.data) // CHUNK_BYTES)
+    def _plain(self, peer: int) -> "_Spoiling | None":
+        sender = self._transport.plain(peer)
+        return None if sender is None else _Spoiling(sender, self)
+
+    def is_spoilt(self, size: int) -> bool:
+        """Whether to spoil an answer: it is as soon as one of its chunks is."""
+        return self._random.random() < self._mischief.corrupts * max(1, size // CHUNK_BYTES)
+
+
+class _Spoiling:
+    """A plain connection on which a peer does wrong, if it does."""
+
+    def __init__(self, sender: PlainSender, peer: _Peer) -> None:
+        self._sender = sender
+        self._peer = peer
+
+    def send(self, request: int, size: int, pieces: "Sequence[bytes | Span]") -> bool:
+        """As the sender's."""
+        if not self._peer.is_spoilt(size):
+            return self._sender.send(request, size, pieces)
+        data = b"".join([
+            piece if isinstance(piece, bytes) else os.pread(piece.file.handle, piece.size, piece.offset)
+            for piece in pieces
+        ])  # fmt: skip
+        return self._sender.send(request, size, [spoilt(data[:size])])
+
+
+def spoilt(data: bytes) -> bytes:
+    """With one bit changed in the middle."""
+    changed = bytearray(data)
+    changed[len(data) // 2] ^= 1
+    return bytes(changed)
