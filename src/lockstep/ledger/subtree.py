@@ -38,6 +38,14 @@ def leaf_values(data: Array, numbers: Array, used_bytes: int) -> Array:
     return values
 
 
+def known(values: Array) -> Array:
+    """(n,) bool: which of the chaining values (n, 8), contiguous, are not all zeros, which stand for one not known."""
+    found: Array = values.view(np.uint64)[:, 0] != 0
+    rest = np.flatnonzero(np.logical_not(found))  # hardly any begins with eight zeros
+    found[rest] = values[rest].any(axis=1)
+    return found
+
+
 def parent_values(values: Array) -> Array:
     """The level above: (ceil(n / 2), 8) from (n, 8)."""
     above = np.empty(((len(values) + 1) // 2, VALUE_WORDS), np.uint32)

@@ -88,8 +88,8 @@ class FlatTables:
         values = np.zeros((count, LEAF_BYTES // 4), np.uint32)
         here = min(first + count, self.chunks(table)) - first
         if here > 0:
-            data = _read(self._leaves[table].handle, first * LEAF_BYTES, here * LEAF_BYTES)
-            values.view(np.uint8).reshape(-1)[: len(data)] = np.frombuffer(data, np.uint8)
+            leaves = values[:here].reshape(-1).view(np.uint8).data
+            _read_into(leaves, self._leaves[table].handle, first * LEAF_BYTES)
         return values
 
     def rows(self, table: int) -> Array:
@@ -109,6 +109,12 @@ def _read(file: int, offset: int, size: int) -> bytes:
     while 0 < len(data) < size and (more := os.pread(file, size - len(data), offset + len(data))):
         data += more
     return data
+
+
+def _read_into(buffer: memoryview, file: int, offset: int) -> None:
+    """Fill the buffer, as far as the file goes."""
+    while buffer and (count := os.preadv(file, [buffer], offset)):
+        buffer, offset = buffer[count:], offset + count
 
 
 class FlatWriter:

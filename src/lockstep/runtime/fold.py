@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from lockstep.ledger.manifest import Manifest
-from lockstep.ledger.subtree import leaf_values
+from lockstep.ledger.subtree import known, leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.runtime.checkpoint_tables import CheckpointTables, chunks_of, edges
 from lockstep.runtime.flat_tables import Base
@@ -33,11 +33,11 @@ def fold(here: CheckpointTables, staging: Staging, manifest: Manifest, before: M
     for table, entry in enumerate(manifest.tables):
         chunks = chunks_of(entry)
         leaves, staged = here.leaves(table, 0, chunks), staging.leaves(table, chunks)
-        fetched = np.asarray(staged.any(axis=1))
+        fetched = known(staged)
         _copy(here, staging, table, fetched)
         leaves[fetched] = staged[fetched]
         staging.writer.end(table, entry.used_bytes)
-        renewed = np.unique([*edges(table, manifest, before), *np.flatnonzero(np.logical_not(leaves.any(axis=1)))])
+        renewed = np.unique([*edges(table, manifest, before), *np.flatnonzero(np.logical_not(known(leaves)))])
         for first in range(0, len(renewed), AT_ONCE):
             numbers = renewed[first : first + AT_ONCE].astype(np.int64)
             data = b"".join([staging.read(table, number, 1) for number in numbers.tolist()])

@@ -39,6 +39,8 @@ class Staging:
         self.folder = folder
         self._writer: FlatWriter | None = None
         self._leaves: dict[int, Array] = {}
+        self._numbers: dict[int, list[Array]] = {}
+        """What came, in whatever order; beside the leaves, so that nobody has to look for it among those."""
         self._unflushed = 0
         self._flushing: Future[None] | None = None
         if folder.is_dir():
@@ -47,14 +49,9 @@ class Staging:
     def __bool__(self) -> bool:
         return bool(self._leaves)
 
-    @property
-    def chunks(self) -> int:
-        """How many are here."""
-        return sum(int(values.any(axis=1).sum()) for values in self._leaves.values())
-
     def numbers(self) -> dict[int, Array]:
         """Table → numbers of the chunks that are here, ascending."""
-        return {table: np.flatnonzero(values.any(axis=1)) for table, values in sorted(self._leaves.items())}
+        return {table: np.unique(np.concatenate(parts)) for table, parts in sorted(self._numbers.items())}
 
     def put(self, parts: Iterable[Arrived]) -> None:
         """Keep chunks; raises `OSError`."""
@@ -78,8 +75,9 @@ class Staging:
 
     def parts(self, limits: Sequence[int]) -> Iterator[Arrived]:
         """Everything that is here below so many chunks of each table, so many at a time."""
-        for table, values in sorted(self._leaves.items()):
-            here = np.flatnonzero(values[: limits[table] if table < len(limits) else 0].any(axis=1))
+        for table, found in self.numbers().items():
+            values = self._leaves[table]
+            here = found[found < (limits[table] if table < len(limits) else 0)]
             for first in range(0, len(here), AT_ONCE):
                 numbers = here[first : first + AT_ONCE]
                 data = b"".join([self.read(table, begin, end - begin) for begin, end in runs(numbers)])
@@ -115,6 +113,7 @@ class Staging:
             self._writer.close()
         self._writer = None
         self._leaves = {}
+        self._numbers = {}
         self._unflushed = 0
 
     @property
@@ -132,6 +131,7 @@ class Staging:
             grown[: len(known)] = known
             self._leaves[table] = known = grown
         known[numbers] = leaves
+        self._numbers.setdefault(table, []).append(numbers)
 
     def _recover(self) -> None:
         """Find what a fetch that was interrupted has left. Leaves that it wrote already are written again."""

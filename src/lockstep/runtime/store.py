@@ -31,7 +31,7 @@ import numpy as np
 from lockstep.base.errors import StorageFailed
 from lockstep.ledger.changes import ChunkSet
 from lockstep.ledger.manifest import Manifest, parse_manifest
-from lockstep.ledger.subtree import leaf_values
+from lockstep.ledger.subtree import known, leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.runtime.block_index import BlockIndex, BlockPlace, FatePlace
 from lockstep.runtime.checkpoint_tables import CheckpointTables, Databases, chunks_of
@@ -215,18 +215,19 @@ class Store:
         assert self._staging is not None
         with self._reading() as (meta, here):
             own = () if meta is None else parse_manifest(meta.manifest).tables
+            staged = self._staging.numbers()
             tables = []
             for number, entry in enumerate(manifest.tables):
                 chunks = chunks_of(entry)
-                leaves, staged = here.leaves(number, 0, chunks), self._staging.leaves(number, chunks)
-                fetched = np.asarray(staged.any(axis=1))
-                leaves[fetched] = staged[fetched]
+                leaves, fetched = here.leaves(number, 0, chunks), staged.get(number, np.zeros(0, np.int64))
+                fetched = fetched[fetched < chunks]
+                leaves[fetched] = self._staging.leaves(number, chunks)[fetched]
                 edges = {chunks - 1}  # its leaf depends on how much of it is used: there, and in the state here
                 if number < len(own):
                     edges.add(chunks_of(own[number]) - 1)
                 found: dict[int, bytes | memoryview] = {}
                 for edge in [edge for edge in sorted(edges) if 0 <= edge < chunks and leaves[edge].any()]:
-                    found[edge] = self._staging.read(number, edge, 1) if fetched[edge] else here.read(number, edge, 1)
+                    found[edge] = self._staging.read(number, edge, 1) if edge in fetched else here.read(number, edge, 1)
                 tables.append(local_table(entry.used_bytes, leaves, found))
             return tables
 
@@ -246,7 +247,7 @@ class Store:
             raw = transaction.get(META, db=self._meta)
             before = None if raw is None else parse_manifest(self._decode(bytes(raw)).manifest)
             base = None
-            if before is None or is_worth_folding(self._staging.chunks + tables.changed_chunks(), manifest):
+            if before is None or is_worth_folding(sum(map(len, fetched.values())) + tables.changed_chunks(), manifest):
                 base = fold(tables, self._staging, manifest, before)
                 tables.clear()
             else:
@@ -344,7 +345,7 @@ class PinnedCheckpoint:
     def leaves(self, table: int, used: int) -> "np.ndarray[Any, Any]":
         """Chaining values of all chunks of a table with so many used bytes."""
         leaves = self._tables.leaves(table, 0, -(-used // CHUNK_BYTES))
-        absent = np.flatnonzero(np.logical_not(leaves.any(axis=1)))
+        absent = np.flatnonzero(np.logical_not(known(leaves)))
         if len(absent):  # never written: zeros
             leaves[absent] = leaf_values(np.zeros((len(absent), CHUNK_BYTES), np.uint8), absent, used)
         return leaves

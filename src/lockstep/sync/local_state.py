@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.ledger.subtree import leaf_values
+from lockstep.ledger.subtree import known, leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.sync.state_walk import LocalTable
 
@@ -26,4 +26,4 @@ def local_table(used: int, leaves: Array, chunks: "Mapping[int, bytes | memoryvi
         leaves[numbers] = leaf_values(rows, numbers, used)
         if len(leaves) == 1:
             first_chunk = rows[0].tobytes()[:used]
-    return LocalTable(leaves, np.asarray(leaves.any(axis=1)), first_chunk)
+    return LocalTable(leaves, known(leaves), first_chunk)

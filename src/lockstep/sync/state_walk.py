@@ -93,7 +93,7 @@ class _Table:
     local: LocalTable
     wanted: tuple[int, int]
     levels: list[Array] = field(default_factory=list)
-    counted: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    counted: Array = field(default_factory=lambda: np.zeros(0, np.int32))
     """Number of present chunks below each index: present[a:b].any() without looking."""
 
     @property
@@ -140,7 +140,8 @@ class StateWalk:
         part = table.local
         tree = ChunkTree(part.leaves, part.first_chunk)
         table.levels = tree.levels
-        table.counted = np.concatenate(([0], np.cumsum(part.present)))
+        table.counted = np.zeros(len(part.present) + 1, np.int32)
+        np.cumsum(part.present, out=table.counted[1:])
         if tree.hash != table.hash and table.wanted[0] < table.wanted[1]:
             self._want(number, table, top_level(table.chunks), 0, table.hash)
 
