@@ -73,6 +73,11 @@ class Carrier:
         self._light = SimulatedLight(node.storage.reader, node.home.store, self._events_of, node.home.sets.get)
         self._certificates = {record.block: record for record in records if isinstance(record, Finalization)}
 
+    def served_checkpoint(self) -> int | None:
+        """Let go of checkpoints that nobody has asked for of late; the height of the lowest that is left."""
+        self._checkpoints.release(self._world.now_us)
+        return self._checkpoints.lowest
+
     # -- messages -------------------------------------------------------------------------------------
 
     def _send(self, effect: effect_.Send) -> None:

@@ -162,9 +162,10 @@ class LightFollower:
                     pass
 
     def _has_less(self, dropped: Dropped) -> bool:
-        """A node that installed a state has no headers below it, and says so: another must be asked."""
+        """A node that installed a state has no headers below it, or pruned them, and says so: another must be asked."""
         lowest = self._world.nodes[dropped.source].home.store.lowest_header
-        return lowest > 1 and dropped.why.endswith(pruned_below(lowest))
+        said = dropped.why.rpartition(" ")[2]
+        return said.isdigit() and 1 < int(said) <= lowest and dropped.why.endswith(pruned_below(int(said)))
 
     def _wrong(self, index: int, text: str) -> None:
         node = self._world.nodes[index]

@@ -15,7 +15,7 @@ from typing import Final
 from lockstep.simulator.byzantine import BEHAVIOURS
 from lockstep.simulator.chance import chance, stream
 from lockstep.simulator.fault import DISTURBING, KINDS, LYING, Fault
-from lockstep.simulator.machine import Machine, draw_machines
+from lockstep.simulator.machine import Machine, draw_machines, draw_retention
 
 PROFILES: Final = ("swarm", "wan", "lan", "byzantine", "disk", "sync")
 SECOND: Final = 1_000_000
@@ -125,7 +125,7 @@ def draw_plan(seed: int, profile: str, validators: int, seconds: int) -> Plan:
         idle_block_ms=idle_block_ms,
         streams=streams,
         bytes_per_second=bytes_per_second,
-        machines=machines,
+        machines=draw_retention(stream(seed, "retention"), machines),
         checkpoint_interval=random.choice((8, 32, 128)),
         clock_offsets_us=tuple(random.randint(-40_000, 40_000) for _ in stakes),
         clock_drifts_ppm=tuple(random.randint(-200, 200) for _ in stakes),
@@ -176,10 +176,11 @@ def draw_sync_plan(seed: int, validators: int, seconds: int) -> Plan:
     if joining and chance(prunes, 1, 2):  # just before it comes: a state is the only way
         at_us = joining[joiner] - 50_000
         faults = (*faults, *(Fault(at_us, "prune", v, 0, prunes.randrange(1 << 30)) for v in range(validators)))
+    kept = draw_retention(stream(seed, "retention"), tuple(machines))
     return Plan(
         seed=seed, profile="sync", stakes=stakes, seconds=seconds, table=table, delta_ms=delta_ms,
         idle_block_ms=idle_block_ms, streams=chance(random, 1, 2),
-        bytes_per_second=random.choice((0, 300_000, 1_000_000, 10_000_000)), machines=tuple(machines),
+        bytes_per_second=random.choice((0, 300_000, 1_000_000, 10_000_000)), machines=kept,
         checkpoint_interval=random.choice((8, 16, 32)),
         clock_offsets_us=tuple(random.randint(-40_000, 40_000) for _ in stakes),
         clock_drifts_ppm=tuple(random.randint(-200, 200) for _ in stakes),

@@ -225,6 +225,10 @@ class SimulatedNode:
         """The account's next sequence, as of this node's final state."""
         return self._directory.next_sequence(account)
 
+    def served_checkpoint(self) -> int | None:
+        """Height of the lowest checkpoint that somebody is fetching from here: it keeps the blocks above."""
+        return self._carrier.served_checkpoint()
+
     def queues(self) -> dict[str, int]:
         """How much every table that could grow holds now."""
         return {**self.replica.queues(), "storage": self.storage.waiting, "events": len(self._events)}

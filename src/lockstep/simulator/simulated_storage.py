@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from lockstep.base.errors import StorageFailed
+from lockstep.base.errors import Refused, StorageFailed
+from lockstep.base.marks import reached
 from lockstep.ledger.changes import Checkpoint as State
 from lockstep.log.log import Log, open_log
 from lockstep.log.reader import LogReader
@@ -16,7 +17,8 @@ from lockstep.node.effects import Checkpoint, Commit, Effect, InstallState, Pers
 from lockstep.node.events import ChunksStored, StateRead
 from lockstep.node.old_blocks import read_chain
 from lockstep.node.places import Places
-from lockstep.node.record import Record, decode_record, encode_record
+from lockstep.node.record import BLOCK_BEGIN_BYTES, Record, block_header, decode_record, encode_record
+from lockstep.node.retention import Mode, Needs, floors
 from lockstep.simulator.chance import draw
 from lockstep.simulator.disk import Disk
 from lockstep.simulator.history import Durable, Loss
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from lockstep.simulator.simulated_node import SimulatedNode
 
 CHECKPOINT_US: Final = 3_000
+PRUNE_US: Final = 1_000
 Released = Callable[[list[Effect]], None]
 Piece = Persist | Commit | tuple[Checkpoint, State] | ReadState | StoreChunks | InstallState
 
@@ -187,6 +190,7 @@ class SimulatedStorage:
         def write() -> None:
             if not self._is_closed:
                 self._store.write(meta, state)
+                self._world.call(PRUNE_US, self._prune)
 
         self._world.call(CHECKPOINT_US, write)
 
@@ -216,6 +220,42 @@ class SimulatedStorage:
                 self._node.begin_anew(fetched)
 
         self._world.call(CHECKPOINT_US, install)
+
+    # -- pruning ----------------------------------------------------------------------------------------
+
+    def _prune(self) -> None:
+        """Let go of what this node does not keep, a little after each checkpoint, as `runtime.pruning` does."""
+        meta, retention = self._store.meta, self._node.machine.retention
+        if self._is_closed or meta is None or retention.mode is Mode.ARCHIVE:
+            return
+        try:
+            aged = self._first_younger(meta, retention.period_ms)
+        except StorageFailed as error:
+            self._failed(error)
+            return
+        needs = Needs(meta.height, meta.height, self._node.served_checkpoint(), aged)
+        if self._store.forget_below(floors(retention, needs)):
+            reached("simulated storage: a node prunes by its retention")
+
+    def _first_younger(self, newest: Meta, period_ms: int) -> int:
+        """The lowest height whose block is younger than the period, as of the newest checkpoint's. By halving."""
+        since = decode_header(newest.header).time_ms - period_ms
+        low, high = self._store.lowest_header, newest.height
+        while low < high:
+            middle = (low + high) // 2
+            place = self._store.header(middle)
+            if place is None or self._time_ms(place) < since:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _time_ms(self, place: BlockPlace) -> int:
+        begin = self.reader.read_begin(place.block, BLOCK_BEGIN_BYTES)
+        try:
+            return decode_header(block_header(begin)).time_ms
+        except Refused as refused:
+            raise StorageFailed(f"the header of a block in the log is damaged: {refused}") from refused
 
     # -- reading ----------------------------------------------------------------------------------------
 

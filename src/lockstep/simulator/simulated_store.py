@@ -14,6 +14,7 @@ from lockstep.ledger.changes import ChunkSet
 from lockstep.ledger.manifest import Manifest, parse_manifest
 from lockstep.ledger.subtree import leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
+from lockstep.node.retention import Floors
 from lockstep.sync.local_state import local_table
 from lockstep.sync.state_walk import Arrived, LocalTable
 from lockstep.wire.certificate import Finalization
@@ -86,7 +87,7 @@ class SimulatedStore:
     lowest: int = 1
     """Blocks below this height were pruned."""
     lowest_header: int = 1
-    """Their headers stay, but those that never came: a state was installed above them."""
+    """Their headers from here on stay. Below it they were pruned too, or never came: a state was installed above."""
     _pruned: dict[int, BlockPlace] = field(default_factory=dict)
     """Where the headers of pruned blocks are."""
     staged: dict[int, dict[int, np.ndarray]] = field(default_factory=dict)
@@ -145,12 +146,20 @@ class SimulatedStore:
         return fetched
 
     def prune(self, kept: int) -> bool:
-        """Serve no blocks that lie more than so many below the checkpoint; whether there were any."""
+        """Serve no blocks that lie more than so many below the checkpoint; whether there were any. All headers stay."""
         below = 0 if self.meta is None else self.meta.height - kept
-        self.lowest = max(self.lowest, below + 1)
-        pruned = [height for height in self._blocks if height <= below]
+        return self.forget_below(Floors(max(1, below + 1), 1))
+
+    def forget_below(self, floors: Floors) -> bool:
+        """Blocks below one height go, and their headers below another; whether there were any blocks. Neither comes
+        back."""
+        self.lowest = max(self.lowest, floors.blocks)
+        self.lowest_header = max(self.lowest_header, min(floors.headers, self.lowest))
+        pruned = [height for height in self._blocks if height < self.lowest]
         for height in pruned:
             self._pruned[height] = self._blocks.pop(height)
+        for height in [height for height in self._pruned if height < self.lowest_header]:
+            del self._pruned[height]
         return bool(pruned)
 
     def newest_height(self) -> int | None:
