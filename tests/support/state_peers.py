@@ -15,6 +15,7 @@ from lockstep.ledger.subtree import leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.sync.checkpoint_server import CheckpointServer, PinnedState
 from lockstep.sync.local_state import local_table
+from lockstep.sync.state_hash import hash_part
 from lockstep.sync.state_sync import StateSync
 from lockstep.sync.state_walk import LocalTable
 from lockstep.wire.block import Header
@@ -210,9 +211,10 @@ class Fetcher:
         if answer is None:
             return
         to.free_us = max(to.free_us, self.now_us) + delay_us
-        self.call(to.free_us - self.now_us, lambda: self._receive(peer, answer, not is_plain))
+        plain = request if is_plain and isinstance(request, FetchState) else None
+        self.call(to.free_us - self.now_us, lambda: self._receive(peer, answer, plain))
 
-    def _receive(self, peer: int, answer: object, is_vouched: bool) -> None:
+    def _receive(self, peer: int, answer: object, plain: FetchState | None) -> None:
         if peer not in self.connected:
             return
         if isinstance(answer, CheckpointOffer):
@@ -220,7 +222,8 @@ class Fetcher:
         else:
             assert isinstance(answer, StatePart)
             self.bytes_in += len(answer.data)
-            self.sync.answered(peer, answer, self.now_us, is_vouched)
+            leaves = None if plain is None else hash_part(plain, answer.data)
+            self.sync.answered(peer, answer, self.now_us, plain is None, leaves)
 
 
 def random_tables(seed: int, sizes: list[int]) -> list[bytes]:

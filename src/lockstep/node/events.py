@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from lockstep.consensus.interface import Event as EngineEvent
 from lockstep.sync.state_sync import Target
-from lockstep.sync.state_walk import LocalTable
+from lockstep.sync.state_walk import Array, LocalTable
 from lockstep.venue.venue import Execution
 from lockstep.wire.client import ClientRequest
 from lockstep.wire.light import AskState, ShownRow
@@ -85,6 +85,8 @@ class PlainPart(Struct, frozen=True, gc=False):
 
     peer: int
     part: StatePart
+    leaves: Array | None = None
+    """The chaining values of its chunks, which the world has hashed as it received them, if they are full chunks."""
 
 
 class PlainLost(Struct, frozen=True, gc=False):

@@ -120,7 +120,7 @@ class Follower:
             case ChunksStored():
                 self._sync.stored(event)
             case PlainPart():
-                self._sync.part(event.peer, event.part, is_vouched=False)
+                self._sync.plain_part(event)
             case PlainLost():
                 self._sync.plain_lost(event.peer)
             case ClientAsked():

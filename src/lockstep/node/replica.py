@@ -159,7 +159,7 @@ class Replica:
             case ChunksStored():
                 self._sync.stored(event)
             case PlainPart():
-                self._sync.part(event.peer, event.part, is_vouched=False)
+                self._sync.plain_part(event)
             case PlainLost():
                 self._sync.plain_lost(event.peer)
             case EngineResumed():

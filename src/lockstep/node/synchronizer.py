@@ -20,7 +20,7 @@ from lockstep.base.marks import reached
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.node.context import Context
 from lockstep.node.effects import DropPeer, InstallState, LeavePlain, Persist, ReadState, Severity, StoreChunks
-from lockstep.node.events import ChunksStored, StateRead
+from lockstep.node.events import ChunksStored, PlainPart, StateRead
 from lockstep.node.pipeline import Pipeline
 from lockstep.node.record import StoredBlock
 from lockstep.node.recovery import adopt
@@ -314,10 +314,15 @@ class Synchronizer:
         if self._state is not None:
             self._state.offered(peer, offer, self._ctx.now_us)
 
-    def part(self, peer: int, part: StatePart, is_vouched: bool = True) -> None:
-        """A part of the state came; `is_vouched`: certainly from that peer."""
+    def part(self, peer: int, part: StatePart) -> None:
+        """A part of the state came, certainly from that peer."""
         if self._state is not None:
-            self._state.answered(peer, part, self._ctx.now_us, is_vouched)
+            self._state.answered(peer, part, self._ctx.now_us)
+
+    def plain_part(self, event: PlainPart) -> None:
+        """A part of the state came, perhaps not as the peer sent it."""
+        if self._state is not None:
+            self._state.answered(event.peer, event.part, self._ctx.now_us, False, event.leaves)
 
     def plain_lost(self, peer: int) -> None:
         """A plain connection is gone."""

@@ -58,16 +58,13 @@ class Traffic:
 class Connection(asyncio.BufferedProtocol):
     """Framing, limits and backpressure. Subclasses say what frames mean: `opened`, `received`, `refused`, `closed`."""
 
-    scratch_bytes = _READ_BYTES
-    """What is received at a time of anything but a large frame."""
-
     def __init__(self, limits: Limits, traffic: Traffic | None = None) -> None:
         self.traffic = traffic or Traffic()
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self.is_closing = False
         self._incoming = bytearray()
-        self._scratch = memoryview(bytearray(self.scratch_bytes))
+        self._scratch = memoryview(bytearray(_READ_BYTES))
         self._large: memoryview | None = None
         """A large frame of which `_large_filled` bytes have come."""
         self._large_filled = 0
@@ -98,10 +95,6 @@ class Connection(asyncio.BufferedProtocol):
 
     def closed(self) -> None:
         """The connection is gone. Called once, if `opened` was."""
-
-    def memory(self, size: int) -> memoryview:
-        """For a large frame. (NumPy's is not cleared first: what a peer announces, but doesn't fill, costs nothing.)"""
-        return np.empty(size, np.uint8).data
 
     # -- writing --------------------------------------------------------------------------------------
 
@@ -236,9 +229,10 @@ class Connection(asyncio.BufferedProtocol):
         return body
 
     def _begin_large(self, length: int) -> None:
-        """From now on, what comes goes into this frame's own memory."""
+        """From now on, what comes goes into this frame's own memory. (NumPy's is not cleared first: memory that a peer
+        announces, but doesn't fill, costs nothing.)"""
         self._large_filled = len(self._incoming) - _LENGTH.size
-        self._large = self.memory(length)
+        self._large = np.empty(length, np.uint8).data
         self._large[: self._large_filled] = self._incoming[_LENGTH.size :]
         self._incoming.clear()
 

@@ -32,14 +32,17 @@ def fold(here: CheckpointTables, staging: Staging, manifest: Manifest, before: M
     the state of `here`. All is durable when this returns; the staging area is empty, its folder the new base."""
     for table, entry in enumerate(manifest.tables):
         chunks = chunks_of(entry)
-        leaves, staged = here.leaves(table, 0, chunks), staging.leaves(table, chunks)
-        fetched = known(staged)
-        _copy(here, staging, table, fetched)
-        leaves[fetched] = staged[fetched]
+        leaves = staging.leaves(table, chunks)
+        fetched = staging.present(table, chunks)
+        renewed = np.array(edges(table, manifest, before), np.int64)
+        if not fetched.all():
+            _copy(here, staging, table, fetched)
+            missing = np.flatnonzero(np.logical_not(fetched))
+            leaves[missing] = here.leaves(table, 0, chunks)[missing]
+            renewed = np.union1d(renewed, missing[np.logical_not(known(leaves[missing]))])
         staging.writer.end(table, entry.used_bytes)
-        renewed = np.unique([*edges(table, manifest, before), *np.flatnonzero(np.logical_not(known(leaves)))])
         for first in range(0, len(renewed), AT_ONCE):
-            numbers = renewed[first : first + AT_ONCE].astype(np.int64)
+            numbers = renewed[first : first + AT_ONCE]
             data = b"".join([staging.read(table, number, 1) for number in numbers.tolist()])
             rows = np.frombuffer(data, np.uint8).reshape(-1, CHUNK_BYTES)
             leaves[numbers] = leaf_values(rows, numbers, entry.used_bytes)

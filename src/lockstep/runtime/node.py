@@ -44,6 +44,7 @@ from lockstep.runtime.serving import Serving
 from lockstep.runtime.set_files import SetFiles
 from lockstep.runtime.storage import Storage
 from lockstep.runtime.transport import Transport
+from lockstep.sync.state_hash import warm_up as warm_up_parts
 from lockstep.venue.warm import warm_up
 from lockstep.wire.roster import Roster, genesis_roster
 
@@ -111,6 +112,7 @@ class Node:
         self._progress("compiling", {})
         warm_up_ledger()
         warm_up_subtrees()
+        warm_up_parts()
         warm_up()
 
     async def _live(self, opened: Opened) -> None:

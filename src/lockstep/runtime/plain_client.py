@@ -7,27 +7,19 @@ no answer to a request, or too large, ends it here. One that ended is not tried 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
-from lockstep.base.errors import Reason, Refused
 from lockstep.node.events import Event, PlainLost, PlainPart
 from lockstep.runtime.address import parse_address
 from lockstep.runtime.buffers import Buffers
-from lockstep.runtime.connection import Connection, Limits, Traffic
-from lockstep.runtime.plain_server import PREAMBLE
-from lockstep.wire.message import PART_BYTES_MAX, StatePart, decode_part, is_part
+from lockstep.runtime.connection import Traffic
+from lockstep.runtime.plain_receiver import PlainReceiver
+from lockstep.wire.message import PART_BYTES_MAX, PART_HEADER_BYTES, FetchState
 
 AGAIN_SECONDS: Final = 60.0
-DIAL_SECONDS: Final = 2.0
 EXPECTED_MAX: Final = 256
-_SCRATCH_BYTES: Final = 4096
-PLAIN_LIMITS: Final = Limits(
-    frame_bytes_max=PART_BYTES_MAX,
-    queue_bytes_max=0,
-    bytes_per_second=1024 * 1024 * 1024,
-    frames_per_second=50_000,
-)
 
 
 class PlainClient:
@@ -42,29 +34,35 @@ class PlainClient:
         self._address = address
         self._traffic = traffic
         self._on_event = on_event
-        self._buffers = Buffers(PART_BYTES_MAX)
+        self._loop = asyncio.get_running_loop()
+        self._buffers = Buffers(PART_BYTES_MAX, PART_HEADER_BYTES)
         self._links: dict[int, _Link] = {}
         self._not_before: dict[int, float] = {}
 
-    def requested(self, peer: int, request: int) -> None:
+    def requested(self, peer: int, request: FetchState) -> None:
         """A request for whole chunks goes to this peer."""
         link = self._links.get(peer)
         if link is None:
-            if asyncio.get_running_loop().time() < self._not_before.get(peer, 0.0) or not self._address(peer):
+            if self._loop.time() < self._not_before.get(peer, 0.0) or not self._address(peer):
                 return
             link = self._links[peer] = _Link()
             self._ask(peer, True)
-        link.expected[request] = None
+        link.expected[request.request] = request
         while len(link.expected) > EXPECTED_MAX:
-            del link.expected[next(iter(link.expected))]
+            link.expected.pop(next(iter(link.expected)), None)
 
     def token(self, peer: int, token: bytes) -> None:
         """The peer's answer to `AskPlain`."""
         link = self._links.get(peer)
-        if link is None or link.task is not None:
+        if link is None or link.receiver is not None:
             return
         if token:
-            link.task = asyncio.get_running_loop().create_task(self._dial(peer, link, token))
+            address = parse_address(self._address(peer))
+            link.receiver = PlainReceiver(
+                address, token, link.expected, self._buffers,
+                lambda part, leaves: self._tell(lambda: self._came(link, PlainPart(peer, part, leaves))),
+                lambda: self._tell(lambda: self._ended(link, peer)),
+            )  # fmt: skip
         else:
             self._close(peer)
 
@@ -86,80 +84,31 @@ class PlainClient:
         for peer in list(self._links):
             self._close(peer)
 
-    def ended(self, peer: int, receiver: "PlainReceiver") -> None:
-        """A connection is gone by itself."""
-        link = self._links.get(peer)
-        if link is not None and link.receiver is receiver:
+    def _close(self, peer: int) -> None:
+        link = self._links.pop(peer)
+        self._not_before[peer] = self._loop.time() + AGAIN_SECONDS
+        if link.receiver is not None:
+            link.receiver.close()
+
+    def _came(self, link: "_Link", came: PlainPart) -> None:
+        if self._links.get(came.peer) is link:
+            self._traffic(came.peer).bytes_in += PART_HEADER_BYTES + len(came.part.data)
+            self._on_event(came)
+
+    def _ended(self, link: "_Link", peer: int) -> None:
+        if self._links.get(peer) is link:
             self.leave(peer)
             self._on_event(PlainLost(peer))
 
-    def _close(self, peer: int) -> None:
-        link = self._links.pop(peer)
-        self._not_before[peer] = asyncio.get_running_loop().time() + AGAIN_SECONDS
-        if link.task is not None:
-            link.task.cancel()
-        if link.receiver is not None:
-            link.receiver.abort()
-
-    async def _dial(self, peer: int, link: "_Link", token: bytes) -> None:
-        host, port = parse_address(self._address(peer))
-        receiver = PlainReceiver(self, peer, link.expected, self._buffers, self._traffic(peer), token)
-        link.receiver = receiver
-        try:
-            async with asyncio.timeout(DIAL_SECONDS):
-                await receiver.loop.create_connection(lambda: receiver, host, port)
-        except OSError:  # refused, unreachable, timed out
-            self.leave(peer)
-
-    def came(self, peer: int, part: StatePart) -> None:
-        """A part came."""
-        self._on_event(PlainPart(peer, part))
+    def _tell(self, callback: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the node has stopped
+            self._loop.call_soon_threadsafe(callback)
 
 
 class _Link:
     """A plain connection from the moment that it is asked for."""
 
     def __init__(self) -> None:
-        self.expected: dict[int, None] = {}
+        self.expected: dict[int, FetchState] = {}
         """Requests that it may answer."""
-        self.task: asyncio.Task[None] | None = None
         self.receiver: PlainReceiver | None = None
-
-
-class PlainReceiver(Connection):
-    """The receiving end of a plain connection."""
-
-    scratch_bytes = _SCRATCH_BYTES  # so that nearly all of a part is received where it stays
-
-    def __init__(
-        self, owner: PlainClient, peer: int, expected: dict[int, None], buffers: Buffers, traffic: Traffic, token: bytes
-    ) -> None:
-        super().__init__(PLAIN_LIMITS, traffic)
-        self._owner = owner
-        self._peer = peer
-        self._expected = expected
-        self._buffers = buffers
-        self._token = token
-
-    def opened(self) -> None:
-        """Show the token."""
-        assert self.transport is not None
-        self.transport.write(PREAMBLE + self._token)
-
-    def memory(self, size: int) -> memoryview:
-        """Memory that was used before."""
-        return self._buffers.take(size)
-
-    def received(self, body: bytes | memoryview) -> None:
-        """A frame: one part."""
-        if not is_part(body):
-            raise Refused(Reason.MALFORMED, "a plain connection carries parts of a state")
-        part = decode_part(body)
-        if part.request not in self._expected:
-            raise Refused(Reason.MALFORMED, "a part that was not asked for")
-        del self._expected[part.request]
-        self._owner.came(self._peer, part)
-
-    def closed(self) -> None:
-        """It is gone."""
-        self._owner.ended(self._peer, self)

@@ -18,7 +18,7 @@ import numpy as np
 from lockstep.ledger.subtree import leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.runtime.flat_tables import FlatWriter
-from lockstep.sync.state_request import runs
+from lockstep.sync.state_request import as_slice, runs
 from lockstep.sync.state_walk import Arrived
 
 Array = np.ndarray[Any, Any]
@@ -39,8 +39,7 @@ class Staging:
         self.folder = folder
         self._writer: FlatWriter | None = None
         self._leaves: dict[int, Array] = {}
-        self._numbers: dict[int, list[Array]] = {}
-        """What came, in whatever order; beside the leaves, so that nobody has to look for it among those."""
+        self._present: dict[int, Array] = {}
         self._unflushed = 0
         self._flushing: Future[None] | None = None
         if folder.is_dir():
@@ -49,24 +48,38 @@ class Staging:
     def __bool__(self) -> bool:
         return bool(self._leaves)
 
+    @property
+    def chunks(self) -> int:
+        """How many are here."""
+        return sum(int(np.count_nonzero(present)) for present in self._present.values())
+
     def numbers(self) -> dict[int, Array]:
         """Table → numbers of the chunks that are here, ascending."""
-        return {table: np.unique(np.concatenate(parts)) for table, parts in sorted(self._numbers.items())}
+        return {table: np.flatnonzero(present) for table, present in sorted(self._present.items())}
+
+    def present(self, table: int, chunks: int) -> Array:
+        """(chunks,) bool: which chunks are here."""
+        found = np.zeros(chunks, bool)
+        if table in self._present:
+            here = self._present[table][:chunks]
+            found[: len(here)] = here
+        return found
 
     def put(self, parts: Iterable[Arrived]) -> None:
         """Keep chunks; raises `OSError`."""
-        for part in parts:
-            self.writer.put(part.table, part.numbers, part.data)
+        kept = list(parts)
+        self._unflushed += self.writer.put_all([(part.table, part.numbers, part.data) for part in kept])
+        for part in kept:
             self._note(part.table, part.numbers, part.leaves)
-            self._unflushed += part.data.nbytes
         if self._unflushed >= FLUSH_BYTES:
             self._flush()
 
     def leaves(self, table: int, chunks: int) -> Array:
         """Chaining values (chunks, 8) uint32; zeros for what is not here."""
         values = np.zeros((chunks, 8), np.uint32)
-        here = self._leaves.get(table, values)[:chunks]
-        values[: len(here)] = here
+        if table in self._leaves:
+            here = self._leaves[table][:chunks]
+            values[: len(here)] = here
         return values
 
     def read(self, table: int, first: int, count: int) -> bytes:
@@ -75,9 +88,8 @@ class Staging:
 
     def parts(self, limits: Sequence[int]) -> Iterator[Arrived]:
         """Everything that is here below so many chunks of each table, so many at a time."""
-        for table, found in self.numbers().items():
-            values = self._leaves[table]
-            here = found[found < (limits[table] if table < len(limits) else 0)]
+        for table, values in sorted(self._leaves.items()):
+            here = np.flatnonzero(self._present[table][: limits[table] if table < len(limits) else 0])
             for first in range(0, len(here), AT_ONCE):
                 numbers = here[first : first + AT_ONCE]
                 data = b"".join([self.read(table, begin, end - begin) for begin, end in runs(numbers)])
@@ -112,8 +124,7 @@ class Staging:
         if self._writer is not None:
             self._writer.close()
         self._writer = None
-        self._leaves = {}
-        self._numbers = {}
+        self._leaves, self._present = {}, {}
         self._unflushed = 0
 
     @property
@@ -127,11 +138,13 @@ class Staging:
         known = self._leaves.get(table, np.zeros((0, 8), np.uint32))
         end = int(numbers.max(initial=-1)) + 1
         if end > len(known):
-            grown = np.zeros((max(end, 2 * len(known)), 8), np.uint32)
-            grown[: len(known)] = known
-            self._leaves[table] = known = grown
-        known[numbers] = leaves
-        self._numbers.setdefault(table, []).append(numbers)
+            size = max(end, 4 * len(known), AT_ONCE)  # memory that is not used yet costs nothing
+            grown, present = np.zeros((size, 8), np.uint32), np.zeros(size, bool)
+            if len(known):
+                grown[: len(known)], present[: len(known)] = known, self._present[table]
+            self._leaves[table], self._present[table] = known, _ = grown, present
+        places = as_slice(numbers)
+        known[places], self._present[table][places] = leaves, True
 
     def _recover(self) -> None:
         """Find what a fetch that was interrupted has left. Leaves that it wrote already are written again."""

@@ -214,6 +214,8 @@ class Store:
         """What is here of a state: the checkpoint's leaves, and staged chunks before those."""
         assert self._staging is not None
         with self._reading() as (meta, here):
+            if meta is None and not self._staging:
+                return [_nothing(chunks_of(entry)) for entry in manifest.tables]
             own = () if meta is None else parse_manifest(meta.manifest).tables
             staged = self._staging.numbers()
             tables = []
@@ -331,6 +333,10 @@ class Store:
             return msgspec.msgpack.decode(raw, type=CheckpointMeta)
         except msgspec.DecodeError as error:
             raise StorageFailed(f"the checkpoint in {self.folder} cannot be decoded: {error}") from error
+
+
+def _nothing(chunks: int) -> LocalTable:
+    return LocalTable(np.zeros((chunks, 8), np.uint32), np.zeros(chunks, bool))
 
 
 class PinnedCheckpoint:

@@ -192,7 +192,7 @@ class Transport:
             self.send_encoded(peer, *encode_part(message))
         else:
             if isinstance(message, FetchState) and message.chunks and not message.marks:
-                self._plain_client.requested(peer, message.request)
+                self._plain_client.requested(peer, message)
             self.send_encoded(peer, encode_message(message))
 
     def plain(self, peer: int) -> PlainSender | None:

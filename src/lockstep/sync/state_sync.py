@@ -31,7 +31,7 @@ from lockstep.base.marks import reached
 from lockstep.ledger.manifest import Manifest, parse_manifest
 from lockstep.sync.light_shown import shown_set
 from lockstep.sync.state_peers import TIMEOUT_US, StatePeer, StatePeers
-from lockstep.sync.state_walk import Arrived, Kind, LocalTable, Piece, StateWalk
+from lockstep.sync.state_walk import Array, Arrived, Kind, LocalTable, Piece, StateWalk
 from lockstep.wire.block import Header, decode_header
 from lockstep.wire.certificate import Finalization, is_about, verify_certificate
 from lockstep.wire.message import CheckpointOffer, FetchCheckpoint, FetchState, StatePart
@@ -304,9 +304,11 @@ class StateSync:
 
     # -- answers --------------------------------------------------------------------------------------
 
-    def answered(self, peer: int, part: StatePart, now_us: int, is_vouched: bool = True) -> None:
-        """An answer came; `is_vouched`: over a connection that proves that the peer sent it. One that nobody waits for
-        any more is of no use, and no lie."""
+    def answered(
+        self, peer: int, part: StatePart, now_us: int, is_vouched: bool = True, leaves: Array | None = None
+    ) -> None:
+        """An answer came; `is_vouched`: over a connection that proves that the peer sent it; `leaves`: see
+        `StateWalk.take`. One that nobody waits for any more is of no use, and no lie."""
         flight = self._flights.get(part.request)
         if flight is None or flight.peer != peer or self.walk is None:
             return
@@ -319,7 +321,7 @@ class StateSync:
             self._fill(now_us)
             return
         try:
-            arrived = self.walk.take(flight.piece, part.data, peer)
+            arrived = self.walk.take(flight.piece, part.data, peer, leaves)
         except Refused as refused:
             if is_vouched:
                 self._blame(peer, str(refused))

@@ -22,11 +22,12 @@ import numpy as np
 
 from lockstep.base.errors import Reason, Refused
 from lockstep.ledger.manifest import Manifest
-from lockstep.ledger.subtree import ChunkTree, leaf_values, reduce_values, table_hash, top_level
+from lockstep.ledger.subtree import ChunkTree, leaf_values, table_hash, top_level, width
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.sync.state_changes import MARK_BITS, marks, pack_marks, parse_changed
+from lockstep.sync.state_hash import nodes_above
 from lockstep.sync.state_pending import Pending
-from lockstep.sync.state_request import RANGE_LEVEL, children_level, covered
+from lockstep.sync.state_request import RANGE_LEVEL, as_slice, children_level, covered
 from lockstep.wire.message import STATE_CHUNKS_MAX, STATE_NODES_MAX
 
 Array = np.ndarray[Any, Any]
@@ -138,11 +139,17 @@ class StateWalk:
 
     def _begin(self, number: int, table: _Table) -> None:
         part = table.local
-        tree = ChunkTree(part.leaves, part.first_chunk)
-        table.levels = tree.levels
         table.counted = np.zeros(len(part.present) + 1, np.int32)
         np.cumsum(part.present, out=table.counted[1:])
-        if tree.hash != table.hash and table.wanted[0] < table.wanted[1]:
+        is_empty = not table.counted[-1]
+        if is_empty:  # nothing to compare with: zeros are nobody's hash
+            table.levels = [
+                np.zeros((width(table.chunks, level), 8), np.uint32) for level in range(top_level(table.chunks) + 1)
+            ]
+        else:
+            tree = ChunkTree(part.leaves, part.first_chunk)
+            table.levels = tree.levels
+        if (is_empty or tree.hash != table.hash) and table.wanted[0] < table.wanted[1]:
             self._want(number, table, top_level(table.chunks), 0, table.hash)
 
     @property
@@ -228,12 +235,13 @@ class StateWalk:
 
     # -- answers --------------------------------------------------------------------------------------
 
-    def take(self, piece: Piece, data: bytes | memoryview, peer: int) -> Arrived | None:
-        """Check an answer, and go on from it; raises `Refused` for a lie (the piece is still open then)."""
+    def take(self, piece: Piece, data: bytes | memoryview, peer: int, leaves: Array | None = None) -> Arrived | None:
+        """Check an answer, and go on from it; raises `Refused` for a lie (the piece is still open then). `leaves`: the
+        chaining values of these chunks, taken as full, if this node has hashed them already."""
         arrived = None
         match piece.kind:
             case Kind.CHUNKS:
-                arrived = self._take_chunks(piece, data)
+                arrived = self._take_chunks(piece, data, leaves)
             case Kind.NODES:
                 self._take_nodes(piece, data)
             case _:
@@ -241,14 +249,15 @@ class StateWalk:
         self.open -= 1
         return arrived
 
-    def _take_chunks(self, piece: Piece, data: bytes | memoryview) -> Arrived:
+    def _take_chunks(self, piece: Piece, data: bytes | memoryview, leaves: Array | None) -> Arrived:
         table = self._tables[piece.table]
         numbers = _places(piece.indices, piece.level, table.chunks)
         size = len(numbers) * CHUNK_BYTES - max(0, (int(numbers[-1]) + 1) * CHUNK_BYTES - table.used)
         if len(data) != size:
             raise Refused(Reason.BAD_PROOF, f"{len(data)} bytes of chunks came, not {size}")
         rows = _rows(data, len(numbers))
-        leaves = leaf_values(rows, numbers, table.used)
+        if leaves is None or len(leaves) != len(numbers) or size != len(numbers) * CHUNK_BYTES:
+            leaves = leaf_values(rows, numbers, table.used)
         self._check(piece, leaves, piece.level, rows[0].tobytes()[: table.used] if table.chunks == 1 else b"")
         if table.chunks == 1:
             table.local.first_chunk = bytes(data)
@@ -257,8 +266,9 @@ class StateWalk:
     def _keep(self, number: int, numbers: Array, rows: Array, leaves: Array) -> Arrived:
         """Chunks that are proven."""
         local = self._tables[number].local
-        local.leaves[numbers] = leaves
-        local.present[numbers] = True
+        places = as_slice(numbers)
+        local.leaves[places] = leaves
+        local.present[places] = True
         self.done_chunks += len(numbers)
         return Arrived(number, numbers, rows, leaves)
 
@@ -334,8 +344,8 @@ class StateWalk:
     def _above(self, piece: Piece, values: Array, levels: int, chunk: bytes) -> list[bytes]:
         """The piece's nodes, from values so many levels below."""
         if piece.level == top_level(self._tables[piece.table].chunks):
-            return [table_hash(reduce_values(values, max(levels - 1, 0)), chunk)]
-        return [value.tobytes() for value in reduce_values(values, levels)]
+            return [table_hash(nodes_above(values, max(levels - 1, 0)), chunk)]
+        return [value.tobytes() for value in nodes_above(values, levels)]
 
 
 def _rows(data: bytes | memoryview, count: int) -> Array:
@@ -349,7 +359,9 @@ def _rows(data: bytes | memoryview, count: int) -> Array:
 
 
 def _places(indices: list[int], levels: int, size: int) -> Array:
-    """All places so many levels below these nodes, where there are `size`."""
+    """All places so many levels below these ascending nodes, where there are `size`."""
+    if indices[-1] - indices[0] + 1 == len(indices):
+        return np.arange(indices[0] << levels, min(indices[-1] + 1 << levels, size))
     spread = (np.array(indices, np.int64)[:, None] << levels) + np.arange(1 << levels)
     flat = spread.reshape(-1)
     return flat[flat < size]

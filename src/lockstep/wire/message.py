@@ -39,7 +39,8 @@ STATE_NODES_MAX: Final = 256
 """Nodes of a table's tree that one request may name."""
 STATE_CHUNKS_MAX: Final = 1_024
 """Chunks that one answer may carry."""
-PART_BYTES_MAX: Final = _STATE_PART.size + STATE_CHUNKS_MAX * 1024
+PART_HEADER_BYTES: Final = _STATE_PART.size
+PART_BYTES_MAX: Final = PART_HEADER_BYTES + STATE_CHUNKS_MAX * 1024
 """Of a `StatePart`, as it is encoded."""
 STATE_FAN_OUT: Final = 16
 """Children that are shown of a node: those four levels below it."""

@@ -18,6 +18,7 @@ from lockstep.runtime.node import GC_THRESHOLDS, SWITCH_SECONDS
 from lockstep.runtime.store import CheckpointMeta, Store
 from lockstep.runtime.transport import Transport
 from lockstep.runtime.worker import Worker
+from lockstep.sync.state_hash import warm_up as warm_up_parts
 from lockstep.sync.state_sync import StateSync, Target
 from lockstep.sync.state_walk import Arrived
 from lockstep.wire.codec import encode
@@ -61,6 +62,7 @@ class _Fetcher:
             home.genesis, home.index, home.key, home.config.peer_listen, self._event, lambda *_: None
         )
         warm_up()
+        warm_up_parts()
         settle_as_a_node()
         self._transport.start()
         await self._all_here.wait()
@@ -113,8 +115,8 @@ class _Fetcher:
                 self._sync.offered(peer, offer, now)
             case PeerSaid(peer, StatePart() as part):
                 self._sync.answered(peer, part, now)
-            case PlainPart(peer, part):
-                self._sync.answered(peer, part, now, is_vouched=False)
+            case PlainPart():
+                self._sync.answered(event.peer, event.part, now, False, event.leaves)
             case PlainLost(peer):
                 self._sync.plain_lost(peer, now)
             case _:
