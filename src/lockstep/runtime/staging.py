@@ -48,11 +48,6 @@ class Staging:
     def __bool__(self) -> bool:
         return bool(self._leaves)
 
-    @property
-    def chunks(self) -> int:
-        """How many are here."""
-        return sum(int(np.count_nonzero(present)) for present in self._present.values())
-
     def numbers(self) -> dict[int, Array]:
         """Table → numbers of the chunks that are here, ascending."""
         return {table: np.flatnonzero(present) for table, present in sorted(self._present.items())}
