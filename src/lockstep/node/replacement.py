@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from lockstep.ledger.changes import ChunkSet
+from lockstep.ledger.ledger import Ledger
 from lockstep.ledger.manifest import parse_manifest
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.sync.state_request import runs
@@ -38,12 +39,15 @@ class Standing:
 def replaced(standing: Standing, manifest: bytes, read: Read) -> Venue:
     """The venue, at the stored state that `manifest` is of. Raises `StorageFailed` when that does not come out; the
     venue is then of no use."""
-    venue = standing.venue
-    while venue.ledger.depth:
-        venue.rollback()
-    changed = venue.ledger.changed_chunks()
-    venue.ledger.replace(manifest, _sets(manifest, standing.fetched, changed, read))
-    return venue
+    replace(standing.venue.ledger, standing.fetched, manifest, read)
+    return standing.venue
+
+
+def replace(ledger: Ledger, fetched: Chunks, manifest: bytes, read: Read) -> None:
+    """The same for the tables alone."""
+    while ledger.depth:
+        ledger.rollback()
+    ledger.replace(manifest, _sets(manifest, fetched, ledger.changed_chunks(), read))
 
 
 def _sets(manifest: bytes, fetched: Chunks, changed: Chunks, read: Read) -> Iterator[ChunkSet]:

@@ -5,6 +5,7 @@ hashes them with the `blake3` package, and neither encrypts nor stores.
 """
 
 import multiprocessing
+import os
 import shutil
 import socket
 import tempfile
@@ -28,6 +29,8 @@ STATE_MIB: Final = 1_024
 _PEERS: Final = 3
 _COPY_BYTES: Final = 1 << 20
 _REPEATS: Final = 3
+_LARGER: Final = 8
+_SAME_CHUNKS: Final = 2_560
 Array = np.ndarray[Any, Any]
 
 
@@ -148,36 +151,56 @@ def snapshot_sync_hostile(mebibytes: int = STATE_MIB) -> dict[str, Any]:
 
 
 def difference_sync(mebibytes: int = STATE_MIB) -> dict[str, Any]:
-    """Bytes in both directions, of those of the chunks that differ: one chunk in a hundred, anywhere or in runs."""
+    """Bytes in both directions, of those of the chunks that differ: one chunk in a hundred, anywhere or in runs. And
+    how many times longer the same difference takes in a state that is larger."""
     with tempfile.TemporaryDirectory(prefix="lockstep-difference-") as name:
-        folder = Path(name)
-        homes, tables = make_homes(folder / "network"), _tables(mebibytes)
-        size = sum(data.nbytes for data in tables)
-        write_state(homes, folder / "old", tables, HEIGHT)
-        found: dict[str, dict[str, Any]] = {}
+        homes = make_homes(Path(name) / "network")
+        same = {}
+        for size in (mebibytes // _LARGER, mebibytes):
+            folder, tables = Path(name) / str(size), _tables(size)
+            write_state(homes, folder / "old", tables, HEIGHT)
+            results = _differences(homes, folder, tables, _SAME_CHUNKS, 1, _REPEATS)
+            same[size] = min(results, key=lambda result: float(result["seconds"]))
+            say(f"{_SAME_CHUNKS} chunks of {size} MiB: {same[size]['seconds']:.2f} s")
+        found = {}
         for label, run_chunks in (("scattered", 1), ("in runs of 16", 16)):
-            changed, count = _changed(tables, run_chunks)
-            shutil.rmtree(folder / "served", ignore_errors=True)
-            write_state(homes, folder / "served", changed, HEIGHT + 512)
-            shutil.rmtree(folder / "fetched", ignore_errors=True)
-            shutil.copytree(folder / "old", folder / "fetched", ignore=shutil.ignore_patterns("lock.mdb"))
-            with serving(homes, folder / "served", [Mischief()] * _PEERS):
-                result = fetch(homes[3], folder / "fetched", _PEERS)
-            _check(folder / "fetched", changed)
-            ratio = (result["bytes_in"] + result["bytes_out"]) / (count * CHUNK_BYTES)
-            found[label] = result | {"changed_chunks": count, "ratio": round(ratio, 3)}
-            say(f"{label}: {ratio:.3f} of the changed bytes, {result['seconds']:.2f} s")
-    detail: dict[str, Any] = found | {"state_mib": size >> 20}
+            (found[label],) = _differences(homes, folder, tables, sum(map(len, tables)) // 100, run_chunks, 1)
+            say(f"{label}: {found[label]['ratio']:.3f} of the changed bytes, {found[label]['seconds']:.2f} s")
+    times = {f"the same change in {size} MiB": result for size, result in same.items()}
+    seconds = [float(result["seconds"]) for result in same.values()]
+    detail: dict[str, Any] = found | times | {
+        "state_mib": mebibytes, "times_as_large": _LARGER, "times_as_long": round(seconds[1] / seconds[0], 2)
+    }  # fmt: skip
     return {"value": found["scattered"]["ratio"], "unit": "of the changed bytes", "detail": detail}
 
 
-def _changed(tables: list[Array], run_chunks: int) -> tuple[list[Array], int]:
-    """Copies in which one chunk in a hundred is another, in runs of so many; and how many."""
-    generator, count, copies = np.random.default_rng(8), 0, []
+def _differences(
+    homes: list[Home], folder: Path, tables: list[Array], chunks: int, run_chunks: int, repeats: int
+) -> list[dict[str, Any]]:
+    """Fetch so many changed chunks, several times, into copies of the store in `folder / "old"`."""
+    changed, count = _changed(tables, chunks, run_chunks)
+    shutil.rmtree(folder / "served", ignore_errors=True)
+    write_state(homes, folder / "served", changed, HEIGHT + 512)
+    results = []
+    for _ in range(repeats):
+        shutil.rmtree(folder / "fetched", ignore_errors=True)
+        shutil.copytree(folder / "old", folder / "fetched", ignore=shutil.ignore_patterns("lock.mdb"))
+        os.sync()  # what the disk still has to do for the copy is not part of what is measured
+        with serving(homes, folder / "served", [Mischief()] * _PEERS):
+            result = fetch(homes[3], folder / "fetched", _PEERS, stands=True)
+        ratio = (result["bytes_in"] + result["bytes_out"]) / (count * CHUNK_BYTES)
+        results.append(result | {"changed_chunks": count, "ratio": round(ratio, 3)})
+    _check(folder / "fetched", changed)
+    return results
+
+
+def _changed(tables: list[Array], chunks: int, run_chunks: int) -> tuple[list[Array], int]:
+    """Copies in which about so many chunks are others, in runs of so many; and how many."""
+    generator, count, copies, total = np.random.default_rng(8), 0, [], sum(map(len, tables))
     for data in tables:
         copy = data.copy()
-        runs = len(data) // run_chunks
-        for run in generator.permutation(runs)[: max(1, runs // 100)].tolist():
+        wanted = max(1, len(data) * chunks // total // run_chunks)
+        for run in generator.permutation(len(data) // run_chunks)[:wanted].tolist():
             copy[run * run_chunks : (run + 1) * run_chunks, 0] ^= 1
             count += run_chunks
         copies.append(copy)

@@ -11,8 +11,12 @@ from typing import Any, Final
 
 import uvloop
 
+from lockstep.ledger.difference import dtype_of
+from lockstep.ledger.ledger import Ledger, TableLayout
+from lockstep.ledger.manifest import parse_manifest
 from lockstep.ledger.subtree import warm_up
 from lockstep.node.events import Event, PeerConnected, PeerLost, PeerSaid, PlainLost, PlainPart
+from lockstep.node.replacement import replace
 from lockstep.runtime.home import Home, load_home
 from lockstep.runtime.node import GC_THRESHOLDS, SWITCH_SECONDS
 from lockstep.runtime.store import CheckpointMeta, Store
@@ -29,23 +33,35 @@ _TICK_SECONDS: Final = 0.02
 _GIVE_UP_SECONDS: Final = 120.0
 
 
-def fetch(home: Home, store: Path, peers: int) -> dict[str, Any]:
+def fetch(home: Home, store: Path, peers: int, stands: bool = False) -> dict[str, Any]:
     """Fetch what `peers` processes serve into `store`, in a process of its own; times in seconds from the moment that
-    all are connected."""
+    all are connected. `stands`: that process has the tables of the store's checkpoint in memory, like a validator, and
+    brings them to the new one."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_fetch, home.path, store, peers).result()
+        return pool.submit(_fetch, home.path, store, peers, stands).result()
 
 
-def _fetch(home: Path, store: Path, peers: int) -> dict[str, Any]:
-    result: dict[str, Any] = uvloop.run(_Fetcher(load_home(home), store, peers).run())
+def _fetch(home: Path, store: Path, peers: int, stands: bool) -> dict[str, Any]:
+    result: dict[str, Any] = uvloop.run(_Fetcher(load_home(home), store, peers, stands).run())
     return result
 
 
+def _tables_of(store: Store) -> Ledger:
+    """The checkpoint's tables, in memory."""
+    state = store.state()
+    assert state is not None
+    entries = parse_manifest(state[0].manifest).tables
+    ledger = Ledger([TableLayout(entry.name, dtype_of(entry), 2 * entry.rows) for entry in entries])
+    ledger.load(state[0].manifest, state[1])
+    return ledger
+
+
 class _Fetcher:
-    def __init__(self, home: Home, store: Path, peers: int) -> None:
+    def __init__(self, home: Home, store: Path, peers: int, stands: bool) -> None:
         self._home = home
         self._peers = peers
         self._store = Store(store)
+        self._ledger = _tables_of(self._store) if stands else None
         meta = self._store.checkpoint()
         self._sync = StateSync(validator_set(home.genesis), 0 if meta is None else meta.height)
         self._connected: list[int] = []
@@ -73,7 +89,7 @@ class _Fetcher:
                 self._step()
                 await asyncio.sleep(_TICK_SECONDS)
         fetched = time.monotonic() - began
-        self._install()
+        parts = self._install()
         seconds, cpu = time.monotonic() - began, time.process_time() - cpu
         if self._failure is not None:
             raise self._failure
@@ -82,7 +98,7 @@ class _Fetcher:
         await self._transport.close()
         self._store.close()
         return {
-            "seconds": seconds, "cpu_seconds": round(cpu, 3), "fetch_seconds": fetched,
+            "seconds": seconds, "cpu_seconds": round(cpu, 3), "fetch_seconds": fetched, **parts,
             "local_read_seconds": self._read_seconds,
             "bytes_in": bytes_in, "bytes_out": bytes_out,
             "payload_bytes": self._sync.bytes_fetched, "blamed": sorted(set(self._blamed)),
@@ -90,7 +106,8 @@ class _Fetcher:
             "resident_mib_before": resident, "resident_mib_peak": _resident_mib(),
         }  # fmt: skip
 
-    def _install(self) -> None:
+    def _install(self) -> dict[str, float]:
+        """Make it the checkpoint; seconds for the store, and for the tables in memory."""
         target = self._sync.target
         assert target is not None
         certificate = target.certificate
@@ -98,7 +115,16 @@ class _Fetcher:
             target.header.height, target.offer.header, encode(certificate), target.offer.manifest,
             certificate.state_root, 0, 0,
         )  # fmt: skip
-        self._store.install(meta, {}, {})
+        began = time.monotonic()
+        fetched = self._store.install(meta, {}, {})
+        installed = time.monotonic()
+        if self._ledger is None:
+            return {"install_seconds": installed - began}
+        pinned = self._store.pin()
+        assert pinned is not None
+        replace(self._ledger, fetched, meta.manifest, pinned.read)
+        pinned.close()
+        return {"install_seconds": installed - began, "memory_seconds": time.monotonic() - installed}
 
     # -- the loop -------------------------------------------------------------------------------------
 
