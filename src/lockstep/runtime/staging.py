@@ -17,7 +17,7 @@ import numpy as np
 
 from lockstep.ledger.subtree import leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
-from lockstep.runtime.flat_tables import FlatWriter
+from lockstep.runtime.flat_writer import FlatWriter
 from lockstep.sync.state_request import as_slice, runs
 from lockstep.sync.state_walk import Arrived
 

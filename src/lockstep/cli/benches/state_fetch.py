@@ -1,6 +1,7 @@
 """The process that fetches a state: the node's own transport, state sync and store, without a venue."""
 
 import asyncio
+import contextlib
 import gc
 import multiprocessing
 import sys
@@ -87,7 +88,8 @@ class _Fetcher:
         async with asyncio.timeout(_GIVE_UP_SECONDS):
             while not self._done.is_set():
                 self._step()
-                await asyncio.sleep(_TICK_SECONDS)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._done.wait(), _TICK_SECONDS)
         fetched = time.monotonic() - began
         parts = self._install()
         seconds, cpu = time.monotonic() - began, time.process_time() - cpu

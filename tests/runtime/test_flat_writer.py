@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lockstep.base.errors import StorageFailed
-from lockstep.runtime import flat_tables, staging
-from lockstep.runtime.flat_tables import FlatWriter
+from lockstep.runtime import flat_writer, staging
+from lockstep.runtime.flat_writer import FlatWriter
 from lockstep.runtime.store import Store
 from lockstep.sync.state_walk import Arrived
 
@@ -65,7 +65,7 @@ def test_where_the_disk_itself_cannot_be_written_it_goes_through_the_cache(
             raise OSError(errno.EINVAL, "not here")
         return real(path, flags, mode)
 
-    monkeypatch.setattr(flat_tables.os, "open", refuses)
+    monkeypatch.setattr(flat_writer.os, "open", refuses)
     assert check_put(tmp_path / "tables", random_rows(2)) == CHUNKS * 1024
 
 
@@ -78,7 +78,7 @@ def test_what_the_disk_did_not_take_goes_through_the_cache(
             raise OSError(errno.EINVAL, "not so")
         return 0
 
-    monkeypatch.setattr(flat_tables.os, "pwritev", writes)
+    monkeypatch.setattr(flat_writer.os, "pwritev", writes)
     assert check_put(tmp_path / "tables", random_rows(3)) == CHUNKS * 1024
 
 
@@ -86,7 +86,7 @@ def test_a_full_disk_is_no_other_way_to_write(tmp_path: Path, monkeypatch: pytes
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(flat_tables.os, "pwritev", full)
+    monkeypatch.setattr(flat_writer.os, "pwritev", full)
     with pytest.raises(OSError, match="No space left"):
         check_put(tmp_path / "tables", random_rows(4))
 
