@@ -1,9 +1,10 @@
 """Fetching a state of 1 GiB from three peers, whole and as far as it differs, verified and on disk.
 
 Beside it, in the same run: the same bytes copied over a plain loopback connection from one process to another that
-hashes them with the `blake3` package, and neither encrypts nor stores.
+hashes them with the `blake3` package, and neither encrypts nor stores. And, to compare: the same with the TLS of nodes.
 """
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -19,11 +20,12 @@ from blake3 import blake3
 
 from lockstep.base.errors import LockstepError
 from lockstep.cli.benches.sessions import say
-from lockstep.cli.benches.state_fetch import fetch
+from lockstep.cli.benches.state_fetch import fetch, resident_mib_peak
 from lockstep.cli.benches.state_peers import HEIGHT, TABLES, Mischief, make_homes, serving, write_state
 from lockstep.ledger.table import CHUNK_BYTES
-from lockstep.runtime.home import Home
+from lockstep.runtime.home import Home, load_home
 from lockstep.runtime.store import Store
+from lockstep.runtime.tls import peer_client_context, peer_server_context
 
 STATE_MIB: Final = 1_024
 _PEERS: Final = 3
@@ -60,17 +62,26 @@ def _check(store: Path, tables: list[Array]) -> None:
 # -- the plain copy ---------------------------------------------------------------------------------------
 
 
-def _send(port: int, size: int) -> None:
+def _send(port: int, size: int, home: Path | None) -> None:
     data = memoryview(np.random.default_rng(1).integers(0, 256, _COPY_BYTES, dtype=np.uint8).tobytes())
-    with socket.create_connection(("127.0.0.1", port)) as connection:
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        if home is not None:
+            loaded = load_home(home)
+            trusted = [validator.certificate for validator in loaded.genesis.validators]
+            connection = stack.enter_context(peer_client_context(loaded.key, trusted).wrap_socket(connection))
         for _ in range(size // _COPY_BYTES):
             connection.sendall(data)
 
 
-def _receive(pipe: "Connection[Any, Any]", size: int) -> None:
+def _receive(pipe: "Connection[Any, Any]", size: int, home: Path | None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         pipe.send(server.getsockname()[1])
         connection, _ = server.accept()
+        if home is not None:
+            loaded = load_home(home)
+            trusted = [validator.certificate for validator in loaded.genesis.validators]
+            connection = peer_server_context(loaded.key, trusted).wrap_socket(connection, server_side=True)
         with connection:
             hasher, buffer, left = blake3(), bytearray(_COPY_BYTES), size
             began = time.monotonic()
@@ -82,14 +93,15 @@ def _receive(pipe: "Connection[Any, Any]", size: int) -> None:
             pipe.send(time.monotonic() - began)
 
 
-def plain_copy(size: int) -> float:
-    """Seconds to copy so many bytes over loopback and hash them."""
+def plain_copy(size: int, homes: tuple[Path, Path] | None = None) -> float:
+    """Seconds to copy so many bytes over loopback and hash them; with `homes`, over TLS between these two nodes."""
+    sending, receiving = homes or (None, None)
     size -= size % _COPY_BYTES
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    receiver = context.Process(target=_receive, args=(theirs, size), daemon=True)
+    receiver = context.Process(target=_receive, args=(theirs, size, receiving), daemon=True)
     receiver.start()
-    sender = context.Process(target=_send, args=(ours.recv(), size), daemon=True)
+    sender = context.Process(target=_send, args=(ours.recv(), size, sending), daemon=True)
     sender.start()
     seconds: float = ours.recv()
     for process in (receiver, sender):
@@ -104,8 +116,9 @@ def _fetched(homes: list[Home], folder: Path, served: Path, mischief: list[Misch
     """Fetch everything into a new store; raises when it is not what was served."""
     store = folder / "fetched"
     shutil.rmtree(store, ignore_errors=True)
-    with serving(homes, served, mischief):
-        return fetch(homes[3], store, len(mischief))
+    with serving(homes, served, mischief) as servers:
+        result = fetch(homes[3], store, len(mischief))
+        return result | {"servers_resident_mib_peak": [resident_mib_peak(server) for server in servers]}
 
 
 def snapshot_sync(mebibytes: int = STATE_MIB) -> dict[str, Any]:
@@ -122,11 +135,12 @@ def snapshot_sync(mebibytes: int = STATE_MIB) -> dict[str, Any]:
             say(f"{number + 1} of {_REPEATS}: {result['seconds']:.2f} s, the plain copy {copy:.2f} s")
             runs.append((copy / result["seconds"], copy, result))
         _check(folder / "fetched", tables)
+        tls_copy = plain_copy(size, (homes[0].path, homes[1].path))
     share, copy, result = sorted(runs, key=lambda run: run[0])[len(runs) // 2]
     detail = result | {
         "plain_copy_seconds": copy, "mib_per_second": round(size / result["seconds"] / (1 << 20)),
         "plain_copy_mib_per_second": round(size / copy / (1 << 20)), "state_mib": size >> 20,
-        "memory_over_bar_mib": result["resident_mib_peak"] - (size >> 20) - 256,
+        "tls_copy_seconds": tls_copy, "memory_over_bar_mib": result["resident_mib_peak"] - (size >> 20) - 256,
     }  # fmt: skip
     return {"value": round(share, 3), "unit": "of the plain copy", "detail": detail}
 

@@ -83,7 +83,7 @@ class _Fetcher:
         settle_as_a_node()
         self._transport.start()
         await self._all_here.wait()
-        resident, began, cpu = _resident_mib(), time.monotonic(), time.process_time()
+        resident, began, cpu = resident_mib_peak(), time.monotonic(), time.process_time()
         self._read_seconds = 0.0
         async with asyncio.timeout(_GIVE_UP_SECONDS):
             while not self._done.is_set():
@@ -105,7 +105,7 @@ class _Fetcher:
             "bytes_in": bytes_in, "bytes_out": bytes_out,
             "payload_bytes": self._sync.bytes_fetched, "blamed": sorted(set(self._blamed)),
             "stalled": sorted(i for i, p in self._sync.peers.peers.items() if p.stalls and not p.answers),
-            "resident_mib_before": resident, "resident_mib_peak": _resident_mib(),
+            "resident_mib_before": resident, "resident_mib_peak": resident_mib_peak(),
         }  # fmt: skip
 
     def _install(self) -> dict[str, float]:
@@ -213,9 +213,9 @@ def settle_as_a_node() -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
 
 
-def _resident_mib() -> int:
-    """The most memory that this process ever had resident. (`getrusage` also counts what it was forked from.)"""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def resident_mib_peak(process: int | str = "self") -> int:
+    """The most memory that a process ever had resident. (`getrusage` also counts what it was forked from.)"""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) >> 10
     return 0

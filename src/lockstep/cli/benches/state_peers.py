@@ -99,15 +99,15 @@ def _parts(tables: Sequence["np.ndarray[Any, Any]"]) -> Iterator[ChunkSet]:
 
 
 @contextlib.contextmanager
-def serving(homes: list[Home], store: Path, mischief: Sequence[Mischief]) -> Iterator[None]:
-    """The first homes' processes, one for each entry of `mischief`, serving the same store."""
+def serving(homes: list[Home], store: Path, mischief: Sequence[Mischief]) -> Iterator[list[int]]:
+    """The first homes' processes, one for each entry of `mischief`, serving the same store; their numbers."""
     context = multiprocessing.get_context("spawn")
     processes: list[BaseProcess] = []
     for home, wrong in zip(homes, mischief, strict=False):
         processes.append(context.Process(target=_serve, args=(home.path, store, wrong), daemon=True))
         processes[-1].start()
     try:
-        yield
+        yield [process.pid for process in processes if process.pid is not None]
     finally:
         for process in processes:
             process.terminate()
