@@ -134,7 +134,7 @@ def test_without_a_good_token_there_is_nothing(monkeypatch: pytest.MonkeyPatch) 
         genesis = real_genesis(2)
         async with network(genesis, [0]) as ((server,), (witness,)):
             assert await shown(genesis, PREAMBLE, bytes(32)) == b""
-            assert await shown(genesis, b"GET / HTTP/1.1\r\nHost: somewhere.example.org\r\n\r\n") == b""
+            assert await shown(genesis, b"GET / HTTP/1.1\r\nHost: somewhere.example.org\r\nAccept: */*\r\n\r\n") == b""
             token = server._plain_server.token(1)
             taken = asyncio.create_task(shown(genesis, PREAMBLE[:5], PREAMBLE[5:] + token[:9], token[9:]))
             await until(lambda: server.plain(1) is not None)
