@@ -27,6 +27,11 @@ class Pursuit:
         self.checking: bytes | None = None
         """What was asked to be checked, or is not worth it."""
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether this view's block was asked for: nothing more is wanted until the next one."""
+        return self.build is not None or self.checking is not None
+
     def reset(self) -> None:
         """A view begins."""
         self.build = self.checking = None
@@ -34,7 +39,7 @@ class Pursuit:
     def advance(self, view: int, leader: int, now_us: int, out: list[on.Effect]) -> Gap | None:
         """Ask to build or to check, into `out`; returns the certificates that are missing for that. Raises `Refused`
         when the proposal contradicts certificates."""
-        if self.build is not None or self.checking is not None or not self._own.may_notarize(view):
+        if self.is_under_way or not self._own.may_notarize(view):
             return None
         if leader == self._index:
             return self._ask_to_build(view, now_us, out)

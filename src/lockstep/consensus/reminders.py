@@ -34,10 +34,8 @@ class Reminders:
             self._clock.await_finality(now_us, waiting=True)
         return out
 
-    def greet(self, peer: int, now_us: int) -> list[on.Effect]:
+    def greet(self, peer: int) -> list[on.Effect]:
         """For a peer that comes back after a silence: it missed what was said meanwhile."""
-        if not self._assistance.returns(peer, now_us):
-            return []
         reached("simplex: a peer that was silent is greeted")
         votes = self._own.unsettled(self._book.decided)
         said = (*votes, *self._book.newest(), *self._book.beneath(votes))

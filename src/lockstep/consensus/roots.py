@@ -14,6 +14,7 @@ from lockstep.consensus.tally import Tally
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import Certificate, Finalization, signer_list
 from lockstep.wire.validators import ValidatorSet
+from lockstep.wire.vote import Finalize
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +78,17 @@ class Roots:
 
     def compare_votes(self, tally: Tally) -> list[Diverged]:
         """What is new about finalize votes that differ from the own result for the same block."""
-        blocks = dict.fromkeys(group[0].block for group in tally.finalize_groups())
-        return [report for block in blocks for report in self._compare_votes(block, tally)]
+        groups = tally.finalize_groups()
+        blocks = dict.fromkeys(group[0].block for group in groups)
+        return [report for block in blocks for report in self._compare_votes(block, groups)]
 
-    def _compare_votes(self, block: bytes, tally: Tally) -> list[Diverged]:
+    def _compare_votes(self, block: bytes, groups: list[list[Finalize]]) -> list[Diverged]:
         own = self._executed.get(block)
         if own is None:
             return []
         others = {
             (group[0].state_root, group[0].event_root): tuple(sorted(vote.signer for vote in group))
-            for group in tally.finalize_groups()
+            for group in groups
             if group[0].block == own.header.digest and (group[0].state_root, group[0].event_root) != own.roots
         }
         if not others:

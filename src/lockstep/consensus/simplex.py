@@ -47,7 +47,8 @@ an honest leader makes a final block. An honest validator never signs two notari
 finalize in one view (`own_votes`), across restarts too, if it is given every vote that was durable.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from lockstep.base.errors import Refused
 from lockstep.base.keys import PrivateKey
@@ -101,8 +102,17 @@ class Simplex:
         self._proposals = Proposals(validators)
         self._reminders = Reminders(self._own, self._book, self._clock, self._assistance)
         self._pursuit = Pursuit(index, self._book, self._own, self._clock, self._proposals)
+        self._leader = validators.leader(self.view)
+        self._epoch = epoch_of(self.view)
         self._now = 0
         self._out: list[on.Effect] = []
+        self._by_type: dict[type, Callable[[Any], None]] = {
+            on.Tick: self._on_tick, on.VoteArrived: self._on_vote, on.ProposalArrived: self._on_proposal,
+            on.CertificateArrived: self._on_certificate, on.BlockBuilt: self._on_built,
+            on.BlockChecked: self._on_checked, on.BlockExecuted: self._on_executed,
+            on.CertificatesRequested: self._on_requested, on.PeerProgress: self._on_progress,
+            on.PeerGone: self._on_gone,
+        }  # fmt: skip
 
     # -- what the node shows --------------------------------------------------------------------------
 
@@ -149,29 +159,9 @@ class Simplex:
 
     def step(self, event: on.Event, now_us: int) -> list[on.Effect]:
         """Take one event."""
-        self._now = max(self._now, now_us)
-        match event:
-            case on.Tick():
-                self._on_tick()
-            case on.VoteArrived():
-                self._on_vote(event.sender, event.vote)
-            case on.ProposalArrived():
-                self._on_proposal(event)
-            case on.CertificateArrived():
-                self._on_certificate(event.sender, event.certificate)
-            case on.BlockBuilt():
-                self._on_built(event.header)
-            case on.BlockChecked():
-                self._on_checked(event)
-            case on.BlockExecuted():
-                self._on_executed(event)
-            case on.CertificatesRequested():
-                self._out += self._assistance.answer(event, self._now)
-            case on.PeerProgress():
-                self._greet(event.sender)
-                self._out += self._assistance.on_progress(event, self.view, self._now)
-            case on.PeerGone():
-                self._on_gone(event.peer)
+        if now_us > self._now:
+            self._now = now_us
+        self._by_type[event.__class__](event)
         return self._finish()
 
     def _finish(self) -> list[on.Effect]:
@@ -187,7 +177,7 @@ class Simplex:
     # -- views ----------------------------------------------------------------------------------------
 
     def _enter(self, view: int, by: Certificate | None) -> None:
-        self.view = view
+        self.view, self._leader = view, self._validators.leader(view)
         self._clock.enter(self._now, view - self._book.final.view - 1)
         self._pursuit.reset()
         self._proposals.prune(view)
@@ -198,10 +188,6 @@ class Simplex:
             self._out.append(on.Broadcast(by))
         if self._activity.skips(self._leader, view) or self._is_lost():
             self._give_up()
-
-    @property
-    def _leader(self) -> int:
-        return self._validators.leader(self.view)
 
     def _is_lost(self) -> bool:
         """Whether it is of no use to wait for t_l and t_a: too many gave up on this view."""
@@ -217,25 +203,36 @@ class Simplex:
         """An own vote leaves, and counts, when it is durable."""
         self._out.append(on.Persist(vote, (on.Broadcast(vote), on.Resume(on.VoteArrived(vote.signer, vote)))))
 
-    def _on_gone(self, peer: int) -> None:
+    def _on_gone(self, event: on.PeerGone) -> None:
         """A leader that is gone before it has proposed is not waited for."""
+        peer = event.peer
         self._activity.gone(peer)
         if peer == self._leader and self._proposals.of(self.view) is None and self._activity.skips(peer, self.view):
             self._give_up()
 
-    def _on_tick(self) -> None:
+    def _on_tick(self, event: on.Tick) -> None:
         if self._clock.is_over(self._now):
             self._give_up()
         self._out += self._reminders.due(self.view, self._now)
 
+    def _on_progress(self, event: on.PeerProgress) -> None:
+        self._greet(event.sender)
+        self._out += self._assistance.on_progress(event, self.view, self._now)
+
+    def _on_requested(self, event: on.CertificatesRequested) -> None:
+        self._out += self._assistance.answer(event, self._now)
+
     def _greet(self, peer: int) -> None:
-        if peer != self._index:
-            self._out += self._reminders.greet(peer, self._now)
+        if peer != self._index and self._assistance.returns(peer, self._now):
+            self._out += self._reminders.greet(peer)
 
     # -- proposing and checking -----------------------------------------------------------------------
 
     def _pursue(self) -> None:
         """Build, or have the proposal checked, as soon as the certificates that allow it are here."""
+        if self._pursuit.is_under_way:
+            self._assistance.satisfied()
+            return
         wanted: Gap | None = None
         try:
             wanted = self._pursuit.advance(self.view, self._leader, self._now, self._out)
@@ -252,7 +249,8 @@ class Simplex:
         if self._clock.healthy:
             self._give_up()
 
-    def _on_built(self, header: Header) -> None:
+    def _on_built(self, event: on.BlockBuilt) -> None:
+        header = event.header
         proposed = self._pursuit.built(header, self.view)
         if proposed is None:
             return
@@ -293,8 +291,9 @@ class Simplex:
 
     # -- votes ----------------------------------------------------------------------------------------
 
-    def _on_vote(self, sender: int, vote: Vote) -> None:
-        ahead = epoch_of(vote.view) - epoch_of(self.view)
+    def _on_vote(self, event: on.VoteArrived) -> None:
+        sender, vote = event.sender, event.vote
+        ahead = epoch_of(vote.view) - self._epoch
         if ahead > 0:
             return  # by a set that is not known here yet
         if ahead == 0 and not self._validators.votes(vote.signer):
@@ -338,8 +337,9 @@ class Simplex:
 
     # -- certificates ---------------------------------------------------------------------------------
 
-    def _on_certificate(self, sender: int, certificate: Certificate) -> None:
-        if self._book.holds(certificate) or epoch_of(certificate.view) > epoch_of(self.view):
+    def _on_certificate(self, event: on.CertificateArrived) -> None:
+        sender, certificate = event.sender, event.certificate
+        if self._book.holds(certificate) or epoch_of(certificate.view) > self._epoch:
             return
         known = self._votes.tally(certificate.view).signatures(certificate)
         try:

@@ -4,7 +4,7 @@ Of each validator the first vote of each kind is kept. Every vote in here is ver
 """
 
 from enum import IntEnum
-from typing import Final
+from typing import Final, cast
 
 from lockstep.wire.certificate import (
     Certificate,
@@ -58,18 +58,16 @@ class Tally:
         """The vote of this kind by this validator."""
         return self._votes.get((kind, signer))
 
-    def contradicted(self, vote: Vote) -> Vote | None:
-        """A vote by the same signer that no honest validator signs as well."""
-        said = statement(vote)
+    def contradicted(self, vote: Vote, said: Statement) -> Vote | None:
+        """A vote by the same signer that no honest validator signs as well. `said` is the vote's statement."""
         for kind in _RIVALS[said[0]]:
             other = self._votes.get((kind, vote.signer))
             if other is not None and statement(other) != said:
                 return other
         return None
 
-    def add(self, vote: Vote) -> None:
-        """Count a verified vote, the first of its kind by its signer."""
-        said = statement(vote)
+    def add(self, vote: Vote, said: Statement) -> None:
+        """Count a verified vote, the first of its kind by its signer. `said` is its statement."""
         assert (said[0], vote.signer) not in self._votes
         self._votes[(said[0], vote.signer)] = vote
         self._groups.setdefault(said, []).append(vote)
@@ -101,7 +99,7 @@ class Tally:
     def finalize_groups(self) -> list[list[Finalize]]:
         """Finalize votes, grouped by what they say, in the order in which they came."""
         return [
-            [vote for vote in group if isinstance(vote, Finalize)]
+            cast("list[Finalize]", group)  # what its statement says
             for said, group in self._groups.items()
             if said[0] is Kind.FINALIZE
         ]

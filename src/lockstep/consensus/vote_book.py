@@ -36,15 +36,15 @@ class VoteBook:
         `wanted` says whether it could still decide something. An own vote needs no verification. Raises `Refused`
         when a vote that was worth looking at is not valid.
         """
-        tally = self.tally(vote.view)
-        other = tally.contradicted(vote)
+        tally, said = self.tally(vote.view), statement(vote)
+        other = tally.contradicted(vote, said)
         if other is not None:
             return self._accuse(vote, other)
-        if not wanted or tally.vote_of(statement(vote)[0], vote.signer) is not None:
+        if not wanted or tally.vote_of(said[0], vote.signer) is not None:
             return False
         if not own:
             verify_vote(vote, self._validators)
-        tally.add(vote)
+        tally.add(vote, said)
         self._tallies[vote.view] = tally
         return True
 

@@ -47,34 +47,35 @@ class Builder:
         self._change = change
         self._built = built
         self._again = again
-        self._pending: _Pending | None = None
+        self.pending: _Pending | None = None
+        """What the engine asked for."""
 
     def begin(self, build: Build) -> None:
         """The engine asks for a block."""
         idle_us = self._ctx.genesis.parameters.idle_block_ms * 1000
-        self._pending = _Pending(build, min(self._ctx.now_us + idle_us, build.deadline_us))
+        self.pending = _Pending(build, min(self._ctx.now_us + idle_us, build.deadline_us))
         self.attempt()
 
     def cancel(self, view: int) -> None:
         """The engine has reached `view`: a block for an earlier one is of no use."""
-        if self._pending is not None and self._pending.build.view < view:
-            self._pending = None
+        if self.pending is not None and self.pending.build.view < view:
+            self.pending = None
 
     def tick(self, view: int) -> None:
         """Something happened, and the engine is in `view`."""
-        if self._pending is not None:
+        if self.pending is not None:
             self.cancel(view)
             self.attempt()
 
     def deadline(self) -> int | None:
         """When an empty block is due."""
-        if self._pending is None or self._pending.idle_until_us <= self._ctx.now_us:
+        if self.pending is None or self.pending.idle_until_us <= self._ctx.now_us:
             return None  # it waits for an event, not for time
-        return self._pending.idle_until_us
+        return self.pending.idle_until_us
 
     def attempt(self) -> None:
         """Build now, if there is a reason to and nothing stands in the way."""
-        ctx, pending = self._ctx, self._pending
+        ctx, pending = self._ctx, self.pending
         if pending is None:
             return
         build = pending.build
@@ -85,7 +86,7 @@ class Builder:
         assert parent is not None
         roster = ctx.tree.roster_after(build.parent)
         if roster.epoch != epoch_of(build.view):
-            self._pending = None
+            self.pending = None
             self._again(parent)
             return
         depth = parent.height + 1 - ctx.tree.root.height
@@ -95,7 +96,7 @@ class Builder:
         change = self._change(roster)
         if not bundles and not change and ctx.now_us < pending.idle_until_us:
             return
-        self._pending = None
+        self.pending = None
         self._finish(build, parent, roster, bundles, change)
 
     def _select(self, parent: bytes, height: int) -> list[Bundle]:

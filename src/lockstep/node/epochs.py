@@ -41,7 +41,8 @@ class Epochs:
         self._votes = votes
         self._rejoin = rejoin
         self._early: dict[int, list[Early]] = {}
-        self._ready: dict[int, list[Early]] = {}
+        self.ready: dict[int, list[Early]] = {}
+        """What waited for the epoch that has begun, by peer: to be taken with `take_early`."""
         self.current = ctx.roster.epoch
 
     def engine(self, floor: Header, certificates: Sequence[Certificate]) -> Simplex:
@@ -66,7 +67,7 @@ class Epochs:
         ctx = self._ctx
         votes = ctx.roster.validators.votes(ctx.index)
         reached("epochs: a validator set takes over from another")
-        self._ready, self._early = self._early, {}
+        self.ready, self._early = self._early, {}
         self._rejoin.turn(ctx.roster.validators, last.view)
         seats = len(ctx.roster.validators.seats)
         ctx.note(
@@ -89,5 +90,5 @@ class Epochs:
 
     def take_early(self) -> list[tuple[int, Early]]:
         """What waited for the epoch that has begun."""
-        ready, self._ready = self._ready, {}
+        ready, self.ready = self.ready, {}
         return [(peer, message) for peer, messages in ready.items() for message in messages]

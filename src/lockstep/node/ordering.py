@@ -60,6 +60,8 @@ class Ordering:
         """The last block of the engine's epoch is final, but not committed yet: nothing more is to be decided."""
         self.evidence: dict[tuple[int, int], Evidence] = {}
         """Equivocations seen and not in a block of the chain yet, by (signer, view)."""
+        self.due_us: int | None = None
+        """When the engine next wants a tick. Asked for at every event, and changed only by stepping the engine."""
 
     def start(self) -> None:
         """Start the engine."""
@@ -70,10 +72,6 @@ class Ordering:
         """An epoch begins: its engine takes over."""
         self._next = engine
         self._drain()
-
-    def deadline(self) -> int | None:
-        """When the engine next wants a tick."""
-        return None if self._is_closed else self.engine.deadline()
 
     def drive(self, event: engine_.Event) -> None:
         """Step the engine. Answers given while it is being stepped wait their turn: no recursion."""
@@ -95,6 +93,7 @@ class Ordering:
                     self._carry_all(self.engine.step(self._queue.popleft(), self._ctx.now_us))
         finally:
             self._driving = False
+        self.due_us = None if self._is_closed else self.engine.deadline()
 
     def _carry_all(self, effects: list[engine_.Effect]) -> None:
         for effect in effects:

@@ -26,7 +26,8 @@ class Peers:
         self._ctx = ctx
         self._peers: dict[int, _Peer] = {}
         self.roster_changed()
-        self._ping_due_us = 0
+        self.ping_due_us = 0
+        """When the next ping is due."""
 
     def roster_changed(self) -> None:
         """Somebody may have joined it."""
@@ -38,7 +39,7 @@ class Peers:
         """A connection is up."""
         self._ctx.connected[peer] = None
         self._peers.setdefault(peer, _Peer())
-        self._ping_due_us = 0
+        self.ping_due_us = 0
 
     def lost(self, peer: int) -> None:
         """No connection is left."""
@@ -60,13 +61,13 @@ class Peers:
 
     def tick(self, view: int) -> None:
         """Ping everybody when it is time."""
-        if self._ctx.now_us >= self._ping_due_us:
-            self._ping_due_us = self._ctx.now_us + PING_INTERVAL_US
+        if self._ctx.now_us >= self.ping_due_us:
+            self.ping_due_us = self._ctx.now_us + PING_INTERVAL_US
             self._ctx.broadcast(Ping(self._ctx.now_us, view, self._ctx.tree.root.height))
 
     def deadline(self) -> int:
-        """When the next ping is due."""
-        return self._ping_due_us
+        """When `tick` has something to do."""
+        return self.ping_due_us
 
     def statuses(self) -> tuple[PeerStatus, ...]:
         """For the status answer."""

@@ -185,10 +185,10 @@ class Replica:
         """When the replica next wants a `Tick`, in microseconds; None when it has halted."""
         if self._ctx.halted:
             return None
-        earliest = self._peers.deadline()
+        earliest = self._peers.ping_due_us
         for due in (
-            self._ordering.deadline(), self._builder.deadline(), self._bodies.deadline(), self._sync.deadline(),
-            self._guests.spreader.deadline(),
+            self._ordering.due_us, None if self._builder.pending is None else self._builder.deadline(),
+            self._bodies.deadline(), self._sync.deadline(), self._guests.spreader.deadline(),
         ):  # fmt: skip
             if due is not None and due < earliest:
                 earliest = due
@@ -233,16 +233,18 @@ class Replica:
     def _tick(self) -> None:
         if self._ctx.halted:
             return
-        for peer, message in self._epochs.take_early():
-            self._inbox.take(peer, message)
-        now = self._ctx.now_us
-        due = self._ordering.deadline()
+        if self._epochs.ready:
+            for peer, message in self._epochs.take_early():
+                self._inbox.take(peer, message)
+        now, due = self._ctx.now_us, self._ordering.due_us
         if due is not None and due <= now:
             self._ordering.drive(engine_.Tick())
         view = self._ordering.engine.view
-        self._builder.tick(view)
+        if self._builder.pending is not None:
+            self._builder.tick(view)
         self._bodies.tick()
-        self._peers.tick(view)
+        if self._peers.ping_due_us <= now:
+            self._peers.tick(view)
         self._sync.tick()
         self._guests.spreader.tick()
         self._service.tick()
