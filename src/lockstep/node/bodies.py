@@ -41,6 +41,11 @@ class Bodies:
         """How much is waited for, and kept."""
         return {"bodies": len(self._blocks) + len(self._bundles), "fetched": len(self._fetched)}
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is waited for."""
+        return not self._blocks and not self._bundles
+
     def want_block(self, block: bytes, ask: list[int]) -> None:
         """Fetch this block, unless that is under way."""
         if block not in self._blocks:
@@ -103,8 +108,6 @@ class Bodies:
 
     def tick(self) -> None:
         """Send what is due."""
-        if not self._blocks and not self._bundles:
-            return
         for block, request in self._blocks.items():
             if (peer := self._due(request)) is not None:
                 self._ctx.send(peer, FetchBlock(block))
@@ -124,8 +127,6 @@ class Bodies:
 
     def deadline(self) -> int | None:
         """When `tick` has something to send."""
-        if not self._blocks and not self._bundles:
-            return None
         dues = [r.due_us for r in self._blocks.values()] + [r.due_us for r in self._bundles.values()]
         return min(dues, default=None)
 

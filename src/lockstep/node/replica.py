@@ -185,11 +185,13 @@ class Replica:
         """When the replica next wants a `Tick`, in microseconds; None when it has halted."""
         if self._ctx.halted:
             return None
-        earliest = self._peers.ping_due_us
-        for due in (
-            self._ordering.due_us, None if self._builder.pending is None else self._builder.deadline(),
-            self._bodies.deadline(), self._sync.deadline(), self._guests.spreader.deadline(),
-        ):  # fmt: skip
+        earliest, due = self._peers.ping_due_us, self._ordering.due_us
+        if due is not None and due < earliest:
+            earliest = due
+        builder, spreader = self._builder, self._guests.spreader
+        if builder.pending is None and spreader.due_us is None and self._bodies.is_idle and self._sync.is_quiet:
+            return earliest  # nearly always
+        for due in (builder.deadline(), self._bodies.deadline(), self._sync.deadline(), spreader.deadline()):
             if due is not None and due < earliest:
                 earliest = due
         return earliest
@@ -242,11 +244,14 @@ class Replica:
         view = self._ordering.engine.view
         if self._builder.pending is not None:
             self._builder.tick(view)
-        self._bodies.tick()
+        if not self._bodies.is_idle:
+            self._bodies.tick()
         if self._peers.ping_due_us <= now:
             self._peers.tick(view)
-        self._sync.tick()
-        self._guests.spreader.tick()
+        if not self._sync.is_quiet:
+            self._sync.tick()
+        if self._guests.spreader.due_us is not None:
+            self._guests.spreader.tick()
         self._service.tick()
 
     # -- nodes that don't vote ------------------------------------------------------------------------

@@ -36,6 +36,8 @@ class Spreader:
         self._tree = Plumtree((), judge, CONFIG, body_name)
         self._delivered = delivered
         self._newest: tuple[Block, Finalization] | None = None
+        self.due_us: int | None = None
+        """When `tick` has something to do. Asked for at every event, and seldom changed."""
 
     @property
     def duplicates(self) -> int:
@@ -45,6 +47,7 @@ class Spreader:
     def connected(self, peer: int, is_source: bool) -> None:
         """A new link; to a validator (`is_source`) or to another node."""
         self._tree.link_up(peer, is_source)
+        self.due_us = self._tree.deadline()
         if not is_source and self._newest is not None:
             block, certificate = self._newest
             self._ctx.send(peer, Push(block.header.proposer, block_body(block, certificate)))
@@ -52,6 +55,7 @@ class Spreader:
     def lost(self, peer: int) -> None:
         """A link is gone."""
         self._tree.link_down(peer)
+        self.due_us = self._tree.deadline()
 
     def bundle(self, bundle: Bundle, validator: int) -> None:
         """Publish a bundle that came from this validator."""
@@ -75,15 +79,15 @@ class Spreader:
 
     def tick(self) -> None:
         """Time passes."""
-        due = self._tree.deadline()
-        if due is not None and due <= self._ctx.now_us:
+        if self.due_us is not None and self.due_us <= self._ctx.now_us:
             self._carry(self._tree.tick(self._ctx.now_us))
 
     def deadline(self) -> int | None:
         """When `tick` has something to do."""
-        return self._tree.deadline()
+        return self.due_us
 
     def _carry(self, effects: list[SendTo | Deliver | Misbehaved]) -> None:
+        self.due_us = self._tree.deadline()
         for effect in effects:
             match effect:
                 case SendTo():

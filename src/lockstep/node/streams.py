@@ -165,6 +165,8 @@ class Streams:
             self._state_due_us = now + STATE_EVERY_US
             self._word = self._state()
             self._said.state(self._word)
+        if not self._readers and not self._held:
+            return
         height, said, heard = there = self._ctx.tree.root.height, self._said.sequence, self._said.times_heard
         is_news = (height, said) != self._saw[:2]
         if self._readers and (is_news or now >= self._readers_due_us):

@@ -84,7 +84,7 @@ class Synchronizer:
 
     def deadline(self) -> int | None:
         """When `tick` has something to do."""
-        if self._is_quiet or self._is_installed or not self._is_behind:
+        if self._is_installed or not self._is_behind:
             return None
         times = [] if self._state is None else [self._state.deadline()]
         due = self._catch_up.deadline()
@@ -114,7 +114,7 @@ class Synchronizer:
 
     def tick(self) -> None:
         """Time passes, or something came."""
-        if self._is_quiet or self._is_installed:
+        if self._is_installed:
             return
         if not self._is_behind:
             if self._is_chasing:
@@ -135,7 +135,7 @@ class Synchronizer:
         self._drain()
 
     @property
-    def _is_quiet(self) -> bool:
+    def is_quiet(self) -> bool:
         """Nothing at all is going on: nearly always, and asked twice an event."""
         return self._pipeline.target is None and not (self._claims or self._is_chasing or self._state is not None)
 

@@ -84,16 +84,14 @@ class Carrier:
         if self._node.behaviour is not None:
             self._misbehave(effect.peer, effect.message)
         else:
-            self._world.transmit(self._node, effect.peer, parcel_of(effect.message))
+            self._world.transmit(self._node, (effect.peer,), parcel_of(effect.message))
 
     def _broadcast(self, effect: effect_.Broadcast) -> None:
         if self._node.behaviour is not None:
             for peer in self._others:
                 self._misbehave(peer, effect.message)
             return
-        parcel = parcel_of(effect.message)
-        for peer in self._others:
-            self._world.transmit(self._node, peer, parcel)
+        self._world.transmit(self._node, self._others, parcel_of(effect.message))
 
     def _misbehave(self, peer: int, message: PeerMessage) -> None:
         node = self._node

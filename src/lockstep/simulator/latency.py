@@ -70,7 +70,10 @@ class Table:
 
     def one_way_us(self, source: int, target: int, random: Random) -> int:
         """The delay of one message from node `source` to node `target`, in microseconds."""
-        low, average, high, deviation = self.link(source, target)
+        links = self.links
+        count = len(self.places)
+        a, b = source % count, target % count
+        low, average, high, deviation = LOCAL if a == b else links[a][b]  # as `link`, without a call for every message
         if low == high:
             return average
         bits = random.getrandbits(48)

@@ -335,7 +335,7 @@ class SimulatedNode:
     def say(self, peer: int, leaving: PeerMessage | bytes) -> None:
         """Send something as it is."""
         parcel = parcel_of_raw(leaving) if isinstance(leaving, bytes) else parcel_of(leaving)
-        self.world.transmit(self, peer, parcel)
+        self.world.transmit(self, (peer,), parcel)
 
     # -- what the world tells ---------------------------------------------------------------------------
 

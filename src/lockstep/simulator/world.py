@@ -175,27 +175,26 @@ class World:
 
     # -- messages -------------------------------------------------------------------------------------
 
-    def transmit(self, source: SimulatedNode, peer: int, parcel: Parcel) -> None:
-        """Put bytes on the wire to a validator: to each of its nodes, if there are twins; it may have none."""
-        for target in self._by_index.get(peer, ()):
-            if not self.split or (source.instance, target.instance) not in self.split:
-                self._transmit(source, target, parcel)
-
-    def _transmit(self, source: SimulatedNode, target: SimulatedNode, parcel: Parcel) -> None:
-        connection = self._connections.of(source.instance, target.instance)
-        if not connection.is_up or connection.is_broken:
-            return
-        network = self.network
-        if network.deaf and source.index in network.deaf:
-            network.fire("deaf")
-            return
-        arrivals = network.deliveries(source.index, target.index, len(parcel.raw), self.now_us)
-        if not arrivals and network.streams:
-            self._break(source, target, connection)
-        arguments = (source, target, connection, connection.number, parcel)
-        for at_us in arrivals:
-            self._number += 1
-            heapq.heappush(self._heap, (at_us, self._number, self._deliver, arguments))
+    def transmit(self, source: SimulatedNode, peers: Sequence[int], parcel: Parcel) -> None:
+        """Put bytes on the wire to validators: to each of their nodes, if there are twins; there may be none."""
+        by_index, of, network, now_us = self._by_index, self._connections.of, self.network, self.now_us
+        for peer in peers:
+            for target in by_index.get(peer, ()):
+                if self.split and (source.instance, target.instance) in self.split:
+                    continue
+                connection = of(source.instance, target.instance)
+                if not connection.is_up or connection.is_broken:
+                    continue
+                if network.deaf and source.index in network.deaf:
+                    network.fire("deaf")
+                    continue
+                arrivals = network.deliveries(source.index, target.index, len(parcel.raw), now_us)
+                if not arrivals and network.streams:
+                    self._break(source, target, connection)
+                arguments = (source, target, connection, connection.number, parcel)
+                for at_us in arrivals:
+                    self._number += 1
+                    heapq.heappush(self._heap, (at_us, self._number, self._deliver, arguments))
 
     def _deliver(
         self, source: SimulatedNode, target: SimulatedNode, connection: Connection, number: int, parcel: Parcel
