@@ -14,10 +14,11 @@ from lockstep.runtime import plain_client, plain_server
 from lockstep.runtime.buffers import Buffers
 from lockstep.runtime.flat_tables import OpenFile, Span
 from lockstep.runtime.plain_server import PREAMBLE
+from lockstep.runtime.transport import Transport
 from lockstep.wire.genesis import Genesis
 from lockstep.wire.message import PART_BYTES_MAX, FetchState, Ping, StatePart
 from tests.runtime.test_transport import network
-from tests.support.real_network import Witness, real_genesis, run, until
+from tests.support.real_network import Witness, free_ports, real_genesis, run, until
 
 MEBIBYTE = 1 << 20
 
@@ -199,6 +200,24 @@ def test_where_there_is_no_token_all_goes_on_without(monkeypatch: pytest.MonkeyP
             await until(lambda: len(witnesses[0].of(PeerSaid)) == 40)
             await until(lambda: not client._plain_client._links)
             assert server.plain(1) is None
+
+    run(main)
+
+
+def test_where_it_cannot_be_dialled_all_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Transport, "_address_of", lambda self, peer: f"127.0.0.1:{free_ports(1)[0]}")
+
+    async def main() -> None:
+        async with network(real_genesis(2), [0, 1]) as ((server, client), (server_witness, witness)):
+            await until(lambda: bool(server.connected and client.connected))
+            client.send(0, ask(1))
+            client.flush()
+            await until(lambda: not client._plain_client._links)
+            server.send(1, StatePart(1, b"x" * 2_000))
+            server.flush()
+            await until(lambda: len(witness.of(PeerSaid)) == 1)
+            assert len(server_witness.of(PeerSaid)) == 1
+            assert not witness.of(PlainLost)  # what was asked for is on its way, and is not asked for again
 
     run(main)
 

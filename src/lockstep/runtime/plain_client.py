@@ -98,7 +98,8 @@ class PlainClient:
     def _ended(self, link: "_Link", peer: int) -> None:
         if self._links.get(peer) is link:
             self.leave(peer)
-            self._on_event(PlainLost(peer))
+            if link.receiver is not None and link.receiver.was_open:
+                self._on_event(PlainLost(peer))
 
     def _tell(self, callback: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the node has stopped

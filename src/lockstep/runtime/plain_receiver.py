@@ -35,6 +35,8 @@ class PlainReceiver:
         self._ended = ended
         self._connection: socket.socket | None = None
         self._is_closed = False
+        self.was_open = False
+        """The peer may have answered requests with it."""
         threading.Thread(target=self._run, name="plain", daemon=True).start()
 
     def close(self) -> None:
@@ -55,6 +57,7 @@ class PlainReceiver:
             connection.settimeout(None)
             set_options(connection)
             connection.sendall(PREAMBLE + self._token)
+            self.was_open = True
             while not self._is_closed and (part := self._receive(connection)) is not None:
                 self._came(part, hash_part(self._expected.pop(part.request), part.data))
 
