@@ -19,7 +19,8 @@ from lockstep.base.marks import reached
 from lockstep.consensus.config import SimplexConfig
 from lockstep.consensus.simplex import Simplex
 from lockstep.node.context import Context
-from lockstep.node.effects import Severity
+from lockstep.node.effects import Persist, Severity
+from lockstep.node.record import Mute
 from lockstep.node.rejoin import MUTED, Rejoin
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import Certificate, Finalization
@@ -53,7 +54,8 @@ class Epochs:
             raise InvariantBroken(f"validator {ctx.index} of this chain has another key than this home")
         index = ctx.index if ctx.index < len(roster.validators) else None
         config = SimplexConfig(
-            delta_ms=ctx.genesis.parameters.delta_ms, mute_through_view=MUTED if self._rejoin.is_muted else 0
+            delta_ms=ctx.genesis.parameters.delta_ms,
+            mute_through_view=MUTED if self._rejoin.is_muted else self._rejoin.above,
         )
         of_epoch = [vote for vote in self._votes if epoch_of(vote.view) == roster.epoch]
         return Simplex(
@@ -68,7 +70,10 @@ class Epochs:
         votes = ctx.roster.validators.votes(ctx.index)
         reached("epochs: a validator set takes over from another")
         self.ready, self._early = self._early, {}
+        was_muted = self._rejoin.is_muted
         self._rejoin.turn(ctx.roster.validators, last.view)
+        if self._rejoin.is_muted and not was_muted:
+            ctx.out.append(Persist((Mute(MUTED),)))
         seats = len(ctx.roster.validators.seats)
         ctx.note(
             Severity.INFO,

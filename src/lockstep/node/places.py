@@ -2,11 +2,12 @@
 
 A restart from a checkpoint needs its block's record and every record of a later view. Usually all of those come after
 the block's, but not always: a node may have given up on a later view before it fetched this block, and a nullify
-vote that is not read again could be contradicted. So the start is the first place of them all.
+vote that is not read again could be contradicted. So the start is the first place of them all. Of the records that say
+up to where nothing is signed, only the newest counts.
 """
 
 from lockstep.base.errors import InvariantBroken
-from lockstep.node.record import Record, StoredBlock
+from lockstep.node.record import Mute, Record, StoredBlock
 from lockstep.wire.certificate import Finalization
 
 
@@ -23,9 +24,14 @@ class Places:
         self._blocks: dict[bytes, tuple[int, int]] = {}
         self._finalizations: dict[bytes, tuple[int, int]] = {}
         self._newest_final = 0
+        self._mute = 0, 0
+        """(view, position)"""
 
     def note(self, record: Record, position: int) -> None:
         """A record is at this position. The first place of a block counts: it holds all that a later one does."""
+        if isinstance(record, Mute):
+            self._mute = record.view, position
+            return
         self._views.append((view_of(record), position))
         if isinstance(record, StoredBlock):
             self._blocks.setdefault(record.block.digest, (record.block.header.height, position))
@@ -51,4 +57,5 @@ class Places:
     def start_after(self, view: int) -> int:
         """Where a restart must begin, given a checkpoint at the newest final block, which is of this view."""
         self._views = [at for at in self._views if at[0] > view]
-        return min([self._newest_final, *(position for _, position in self._views)])
+        mute = [self._mute] if self._mute[0] > view else []
+        return min([self._newest_final, *(position for _, position in (*self._views, *mute))])

@@ -4,6 +4,7 @@
 - BLOCK: a block with its bundles. Durable before the notarize vote on it leaves (they go in one write).
 - CERTIFICATE: a certificate that was seen. Nobody waits for it; it saves asking peers after a restart.
 - EVIDENCE: somebody's equivocation.
+- MUTE: up to which view nothing is signed, for own votes of before may be missing here (`rejoin`). The newest counts.
 """
 
 from dataclasses import dataclass
@@ -29,6 +30,13 @@ class RecordKind(IntEnum):
     BLOCK = 2
     CERTIFICATE = 3
     EVIDENCE = 4
+    MUTE = 5
+
+
+class Mute(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Nothing is signed in views up to this one."""
+
+    view: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +53,13 @@ class StoredBlock:
         )
 
 
-Record = Vote | StoredBlock | Certificate | Evidence
+Record = Vote | StoredBlock | Certificate | Evidence | Mute
 
 _votes = msgspec.msgpack.Decoder(Vote)
 _certificates = msgspec.msgpack.Decoder(Certificate)
 _blocks = msgspec.msgpack.Decoder(ChainBlock)
 _evidence = msgspec.msgpack.Decoder(Evidence)
+_mutes = msgspec.msgpack.Decoder(Mute)
 
 
 def encode_record(record: Record) -> bytes:
@@ -64,6 +73,8 @@ def encode_record(record: Record) -> bytes:
             return bytes((RecordKind.CERTIFICATE,)) + encode(record)
         case Evidence():
             return bytes((RecordKind.EVIDENCE,)) + encode(record)
+        case Mute():
+            return bytes((RecordKind.MUTE,)) + encode(record)
 
 
 def stored_block(chain_block: ChainBlock) -> StoredBlock:
@@ -98,6 +109,8 @@ def decode_record(raw: bytes) -> Record:
                 return certificate
             case RecordKind.EVIDENCE:
                 return _evidence.decode(raw[1:])
+            case RecordKind.MUTE:
+                return _mutes.decode(raw[1:])
             case kind:
                 raise StorageFailed(f"the log holds a record of unknown kind {kind}")
     except (msgspec.DecodeError, IndexError) as error:

@@ -12,7 +12,7 @@ from lockstep.node.bodies import Bodies
 from lockstep.node.context import Context
 from lockstep.node.directory import Directory
 from lockstep.node.pipeline import Pipeline
-from lockstep.node.record import Record, StoredBlock
+from lockstep.node.record import Mute, Record, StoredBlock
 from lockstep.node.tree import Entry
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification
@@ -48,6 +48,8 @@ class Recovery:
     votes: list[Vote] = field(default_factory=list)
     certificates: list[Certificate] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)
+    mute: int = 0
+    """Nothing is signed in views up to this one."""
 
     def read(self, records: Iterable[Record]) -> None:
         """Take every record."""
@@ -59,6 +61,8 @@ class Recovery:
                     self.certificates.append(record)
                 case Evidence():
                     self.evidence.append(record)
+                case Mute():
+                    self.mute = record.view
                 case StoredBlock():
                     self._block(record)
 

@@ -22,7 +22,7 @@ from lockstep.node.builder import Builder
 from lockstep.node.checks import check_bundles
 from lockstep.node.clients import Clients
 from lockstep.node.context import Context
-from lockstep.node.effects import Effect, Reply, RosterChanged, Severity
+from lockstep.node.effects import Effect, Persist, Reply, RosterChanged, Severity
 from lockstep.node.epochs import Epochs
 from lockstep.node.events import (
     ChunksStored,
@@ -47,9 +47,9 @@ from lockstep.node.ordering import Ordering
 from lockstep.node.peers import Peers
 from lockstep.node.pipeline import BundleFate, Pipeline
 from lockstep.node.proofs import Proofs
-from lockstep.node.record import StoredBlock
+from lockstep.node.record import Mute, StoredBlock
 from lockstep.node.recovery import Recovery, Restored
-from lockstep.node.rejoin import MUTED, Rejoin
+from lockstep.node.rejoin import MUTED, Rejoin, is_muted_at_start
 from lockstep.node.service import Service
 from lockstep.node.serving import Serving
 from lockstep.node.set_changes import SetChanges
@@ -99,17 +99,20 @@ class Replica:
         recovery = Recovery(ctx, self._bodies, self._pipeline)
         recovery.read(restored.records)
         floor = recovery.floor()
-        is_fresh = restored.header.height == 0 and not (recovery.votes or recovery.certificates)
+        is_muted = is_muted_at_start(recovery.mute, recovery.votes, ctx.roster.epoch, restored.is_rebuilt)
+        self._must_log_mute = is_muted and recovery.mute != MUTED
+        # A vote in the chain's first view tells nothing: an empty home casts it before it hears how far the chain is.
+        is_fresh = restored.header.height == 0 and not any(vote.view > 1 for vote in recovery.votes)
         self._sync = Synchronizer(
             ctx, self._pipeline, self._bodies.forget, self._fell_behind, is_fresh, state_from_blocks
         )
-        self._sync.is_rebuilt = restored.is_rebuilt and not recovery.votes
+        self._sync.is_rebuilt = is_muted
         self._service = Service(
             ctx, restored.state_root, self._clients, self._proofs, self._serving, self._peers, self._pipeline,
             self._sync, floor.height,
         )  # fmt: skip
         self._peers.roster_changed()
-        self._rejoin = Rejoin(ctx.validators, identity.index, restored.is_rebuilt and not recovery.votes)
+        self._rejoin = Rejoin(ctx.validators, identity.index, is_muted, 0 if is_muted else recovery.mute)
         self._epochs = Epochs(ctx, recovery.votes, self._rejoin)
         self._ordering = Ordering(
             ctx,
@@ -130,6 +133,8 @@ class Replica:
     def start(self, now_us: int) -> list[Effect]:
         """Begin. Called once."""
         self._ctx.now_us = now_us
+        if self._must_log_mute:
+            self._ctx.out.append(Persist((Mute(MUTED),)))
         self._pipeline.advance()
         self._ordering.start()
         self._tick()
@@ -281,12 +286,14 @@ class Replica:
     def _may_rejoin(self, peer: int, view: int) -> None:
         above = self._rejoin.heard(peer, view, self._ordering.engine.view)
         if above is not None:
+            self._ctx.out.append(Persist((Mute(above),)))
             self._ordering.engine.unmute(above)
             self._ctx.note(Severity.INFO, f"enough validators were heard: this one votes again in views above {above}")
 
     def _fell_behind(self) -> None:
         """This home was empty, and the chain has moved on: it may have voted in a home that is lost."""
         self._rejoin.mute()
+        self._ctx.out.append(Persist((Mute(MUTED),)))
         self._ordering.engine.unmute(MUTED)
 
     def _bundle_added(self, bundle: Bundle) -> None:

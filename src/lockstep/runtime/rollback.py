@@ -21,7 +21,7 @@ from lockstep.log.log import Log, open_log
 from lockstep.log.reader import LogReader
 from lockstep.node.executor import Executor
 from lockstep.node.pipeline import fates_of
-from lockstep.node.record import Record, StoredBlock, decode_record, encode_record
+from lockstep.node.record import Mute, Record, StoredBlock, decode_record, encode_record
 from lockstep.runtime.block_index import BlockPlace, FatePlace
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import History, HistoryReader
@@ -73,6 +73,8 @@ class _Log:
     finals: dict[int, tuple[Finalization, int]] = field(default_factory=dict)
     """The finalization of a height, and its position."""
     own: list[Vote | Evidence] = field(default_factory=list)
+    mute: tuple[Mute, ...] = ()
+    """The newest word on up to where nothing is signed."""
 
     def visit(self, position: int, payload: bytes) -> None:
         record: Record = decode_record(payload)
@@ -83,6 +85,8 @@ class _Log:
                 self.finals.setdefault(record.height, (record, position))
             case Notarize() | Nullify() | Finalize() | Evidence():
                 self.own.append(record)
+            case Mute():
+                self.mute = (record,)
             case _:
                 pass
 
@@ -178,7 +182,7 @@ class Rollback:
         own = list(dict.fromkeys(record for record in said.own if record.view > header.view))
         events = made.events if path else self._events(base)
         history_position = history.begin_again(header.height, header.digest, events)
-        log_position = log.append([encode_record(r) for r in (certificate, *own)])[0]
+        log_position = log.append([encode_record(r) for r in (certificate, *said.mute, *own)])[0]
         log.sync()
         history.sync()
         history.close()
