@@ -50,7 +50,10 @@ class _Trader:
     attempt: int = 0
     subscribed: tuple[int, int] = (-1, -1)
     """(node, incarnation) that knows this client."""
-    told: dict[bytes, None] = field(default_factory=dict)
+    replayed: set[int] = field(default_factory=set)
+    """Nodes that said that the bundle got there before,"""
+    pruned: set[int] = field(default_factory=set)
+    """and that what became of it is kept there no more."""
 
 
 class Traders:
@@ -174,12 +177,19 @@ class Traders:
                 )  # fmt: skip
             trader.sequence += 1
         elif fate.status not in ("expired", "rejected"):
-            return
+            if not (fate.reason and node in trader.replayed and self._is_kept_nowhere(trader, node)):
+                return
         self._next(trader)
+
+    def _is_kept_nowhere(self, trader: _Trader, node: int) -> bool:
+        """It got there, but this node has pruned what became of it; whether all honest ones have said so."""
+        trader.pruned.add(node)
+        return all(n in trader.pruned or self._world.nodes[n].history.is_faulty for n in self._nodes)
 
     def _refused(self, trader: _Trader, node: int, reason: str) -> None:
         """`duplicate` and `replayed` mean that it got there before: its fate will come, or can be asked for."""
         if reason == "replayed":
+            trader.replayed.add(node)
             target, bundle = self._world.nodes[node], trader.bundle
             if target.is_up and bundle is not None:
                 target.ask(trader.account, AskFate(bundle.digest))
@@ -188,6 +198,8 @@ class Traders:
 
     def _next(self, trader: _Trader) -> None:
         trader.bundle = None
+        trader.replayed.clear()
+        trader.pruned.clear()
         trader.attempt += 1
         node = self._world.nodes[trader.node]
         if node.is_up:

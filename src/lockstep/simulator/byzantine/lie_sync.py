@@ -19,7 +19,7 @@ from lockstep.wire.block import Payload, decode_header
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.message import Chain, ChainBlock, CheckpointOffer, FetchState, PeerMessage, Ping, StatePart
 
-MOODS: Final = ("well", "silent", "late", "empty", "little", "false", "false", "false")
+MOODS: Final = ("well", "silent", "late", "empty", "little", "far", "far", "false", "false", "false")
 MOOD_TICKS: Final = (4, 40)
 """A mood lasts so many ticks of 50 ms."""
 LATE_US: Final = (200_000, 1_900_000)
@@ -54,6 +54,8 @@ class LieSync(Honest):
         match self._mood:
             case "false":
                 return [self._false(node, message, old)]
+            case "far" if isinstance(message, CheckpointOffer):
+                return [_far_offer(node, message)]
             case "silent":
                 return []
             case "late":
@@ -101,12 +103,18 @@ def _false_offer(node: Actor, offer: CheckpointOffer) -> CheckpointOffer:
         case 1:
             return msgspec.structs.replace(offer, header=replace(header, height=header.height + 1).encode())
         case 2:
-            far = replace(header, height=header.height + FAR)
-            return CheckpointOffer(far.encode(), _alone(node, far.height, far.digest, offer), offer.manifest)
+            return _far_offer(node, offer)
         case _:
             return msgspec.structs.replace(
                 offer, certificate=_alone(node, header.height, header.digest, offer, forging.NOWHERE)
             )
+
+
+def _far_offer(node: Actor, offer: CheckpointOffer) -> CheckpointOffer:
+    """Of a block far above the chain, with the state that is really here."""
+    header = decode_header(offer.header)
+    far = replace(header, height=header.height + FAR)
+    return CheckpointOffer(far.encode(), _alone(node, far.height, far.digest, offer), offer.manifest)
 
 
 def _alone(
