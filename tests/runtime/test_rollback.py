@@ -7,7 +7,7 @@ import pytest
 
 from lockstep.base.errors import ConfigurationError, StorageFailed
 from lockstep.log.log import open_log
-from lockstep.node.record import encode_record
+from lockstep.node.record import Mute, encode_record
 from lockstep.node.retention import Mode, Retention
 from lockstep.runtime import rollback
 from lockstep.runtime.directory import Directory
@@ -85,6 +85,19 @@ def test_own_votes_above_are_read_again_by_the_next_run(tmp_path: Path) -> None:
     assert [r.height for r in home.records if isinstance(r, Finalization)] == [26]
     home.close()
     assert go_back(tmp_path, 25).votes == 28, "a second time: the votes of the first are still there"
+
+
+def test_up_to_where_nothing_is_signed_is_taken_along(tmp_path: Path) -> None:
+    grown(tmp_path, (10, 25, 40), 52)
+    log = open_log(Directory(tmp_path / "log"), None, lambda *_: None)
+    log.append([encode_record(Mute(95)), encode_record(Mute(90))])
+    log.sync()
+    log.close()
+    for height in (38, 26):
+        assert go_back(tmp_path, height).height == height
+        home = PrunedHome(tmp_path, ARCHIVE, checkpoints_kept=3)
+        assert [record for record in home.records if isinstance(record, Mute)] == [Mute(90)]
+        home.close()
 
 
 def test_twice_in_a_row_and_between_two_checkpoints(tmp_path: Path) -> None:
