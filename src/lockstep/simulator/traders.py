@@ -176,14 +176,14 @@ class Traders:
                     )
                 )  # fmt: skip
             trader.sequence += 1
-        elif fate.status not in ("expired", "rejected"):
-            if not (fate.reason and node in trader.replayed and self._is_kept_nowhere(trader, node)):
-                return
+        elif fate.status not in ("expired", "rejected") and not self._is_kept_nowhere(trader, node, fate.reason):
+            return
         self._next(trader)
 
-    def _is_kept_nowhere(self, trader: _Trader, node: int) -> bool:
-        """It got there, but this node has pruned what became of it; whether all honest ones have said so."""
-        trader.pruned.add(node)
+    def _is_kept_nowhere(self, trader: _Trader, node: int, reason: str) -> bool:
+        """Whether the bundle got there, and all honest nodes have pruned what became of it."""
+        if reason and node in trader.replayed:
+            trader.pruned.add(node)
         return all(n in trader.pruned or self._world.nodes[n].history.is_faulty for n in self._nodes)
 
     def _refused(self, trader: _Trader, node: int, reason: str) -> None:
