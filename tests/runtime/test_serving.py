@@ -10,7 +10,7 @@ from lockstep.base.digest import digest
 from lockstep.base.limits import FIRST_OBSERVER
 from lockstep.log.log import open_log
 from lockstep.node import old_blocks
-from lockstep.node.effects import Effect, Reply, Send, ServeChain, ServeEvents, ServeFate, ServeState
+from lockstep.node.effects import Effect, Reply, Send, ServeChain, ServeEvents, ServeFate, ServeProof, ServeState
 from lockstep.node.record import StoredBlock, encode_record
 from lockstep.runtime import serving as serving_module
 from lockstep.runtime.block_index import BlockPlace, FatePlace
@@ -24,6 +24,7 @@ from lockstep.venue.event import EVENT
 from lockstep.wire.block import Block, Header, Payload
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.client import Fate
+from lockstep.wire.light import AskLight, LightReply
 from lockstep.wire.message import BLOCKS_PER_CHAIN_MAX, Chain, FetchState, StatePart
 from lockstep.wire.stream import AskEvents, EventBatch
 
@@ -75,7 +76,7 @@ class Archive:
             self.failures.append,
         )
 
-    def ask(self, request: ServeChain | ServeFate | ServeEvents | ServeState) -> Effect:
+    def ask(self, request: ServeChain | ServeFate | ServeEvents | ServeProof | ServeState) -> Effect:
         before = len(self.answers)
         self.serving.put(request)
         deadline = time.monotonic() + 10
@@ -125,6 +126,19 @@ def test_a_node_that_does_not_vote_gets_so_much_and_no_more(archive: Archive, mo
     archive.chain(1, BLOCKS)
     assert [answer.peer for answer in archive.answers if isinstance(answer, Send)] == [FIRST_OBSERVER, 2, 2]
     archive.ask(ServeChain(FIRST_OBSERVER + 1, 1, BLOCKS))  # others have allowances of their own
+
+
+def test_a_peer_is_shown_the_next_certified_header_and_what_it_asks_counts(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = archive.ask(ServeProof(2, AskLight(9, 7), BLOCKS, is_peer=True))
+    assert isinstance(answer, Send) and answer.peer == 2
+    assert isinstance(answer.message, LightReply) and answer.message.token == 9
+    assert isinstance(archive.ask(ServeProof(2, AskLight(9, 7), BLOCKS)), Reply), "a client has number 2 too"
+    monkeypatch.setattr(serving_module, "STATE_REQUESTS_MAX", 0)
+    archive.serving.put(ServeProof(2, AskLight(10, 7), BLOCKS, is_peer=True))
+    assert isinstance(archive.ask(ServeProof(2, AskLight(11, 7), BLOCKS)), Reply)
+    assert sum(isinstance(answer, Send) for answer in archive.answers) == 1
 
 
 def test_blocks_that_are_not_indexed_yet_are_left_out(archive: Archive) -> None:

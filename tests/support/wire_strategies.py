@@ -47,6 +47,16 @@ STATE_REQUEST = st.builds(message.FetchCheckpoint, U63) | st.builds(
 STATE_ANSWER = st.builds(message.CheckpointOffer, RAW_HEADER, FINALIZATION, BLOB) | st.builds(
     message.StatePart, U63, BLOB
 )  # fmt: skip
+MAYBE_FINALIZATION = st.none() | FINALIZATION
+LIGHT_REQUEST = st.builds(light.AskLight, U63, U63)
+VALIDATOR_LISTS = st.lists(st.tuples(DIGEST, U63), max_size=4)
+LIGHT_REPLY = st.builds(
+    lambda token, headers, finalization, shown, lowest, following: light.LightReply(
+        token, headers, finalization, b"".join(k for k, _ in shown), tuple(s for _, s in shown), lowest,
+        b"".join(k for k, _ in following), tuple(s for _, s in following),
+    ),
+    U63, st.lists(RAW_HEADER, max_size=3).map(tuple), MAYBE_FINALIZATION, VALIDATOR_LISTS, U63, VALIDATOR_LISTS,
+)  # fmt: skip
 MESSAGE = st.one_of(
     VOTE,
     CERTIFICATE,
@@ -69,6 +79,8 @@ MESSAGE = st.one_of(
     st.builds(message.Pong, U63),
     STATE_REQUEST,
     STATE_ANSWER,
+    LIGHT_REQUEST,
+    LIGHT_REPLY,
     st.builds(observer.HelloObserver, U63, DIGEST, TEXT),
     st.builds(observer.Turned, TEXT, TEXT),
     st.builds(observer.Addresses, st.lists(TEXT, max_size=4).map(tuple)),
@@ -104,7 +116,7 @@ REQUEST = st.one_of(
     st.builds(client.AskStatus),
     st.builds(client.Subscribe, st.booleans(), st.booleans()),
     st.builds(client.PriceReport, U63, PRICES, SIGNATURE),
-    st.builds(light.AskLight, U63, U63),
+    LIGHT_REQUEST,
     st.builds(light.AskState, U63, st.sampled_from(light.Query), U63, U63),
     st.builds(light.AskOutcome, U63, DIGEST),
     st.builds(light.AskGenesis, U63),
@@ -121,16 +133,8 @@ SYNC_PEER = st.builds(client.SyncPeer, I64, I64, I64, I64, I64, I64, TEXT)
 SYNC = st.builds(
     client.SyncProgress, TEXT, I64, I64, I64, I64, I64, st.lists(SYNC_PEER, max_size=3).map(tuple)
 )  # fmt: skip
-MAYBE_FINALIZATION = st.none() | FINALIZATION
 ROW = st.builds(light.ShownRow, TEXT, U63, BLOB, BLOB)
 PIECES = st.lists(st.builds(light.Piece, U63, U63, BLOB, BLOB), max_size=3).map(tuple)
-VALIDATOR_LISTS = st.lists(st.tuples(DIGEST, U63), max_size=4)
-LIGHT_REPLY = st.builds(
-    lambda token, headers, finalization, validators: light.LightReply(
-        token, headers, finalization, b"".join(k for k, _ in validators), tuple(s for _, s in validators)
-    ),
-    U63, st.lists(RAW_HEADER, max_size=3).map(tuple), MAYBE_FINALIZATION, VALIDATOR_LISTS,
-)  # fmt: skip
 REPLY = st.one_of(
     LIGHT_REPLY,
     st.builds(

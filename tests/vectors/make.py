@@ -76,6 +76,10 @@ def light_vectors(header: Header, final: Finalization, payload: bytes, bundle: B
         "ask state": encode(AskState(2, Query.POSITION, 12, 3)),
         "ask outcome": encode(AskOutcome(3, bundle.digest)),
         "light reply": encode(LightReply(1, (raw,), final, keys, (1, 1, 1, 1))),
+        "light reply at the end of an epoch": encode_message(
+            LightReply(2, (raw,), final, keys, (1, 1, 1, 1), 3, keys, (1, 1, 1, 2))
+        ),
+        "ask light, of a peer": encode_message(AskLight(2, 4)),
         "state reply": encode(StateReply(2, "", raw, final, b"{}", (row,))),
         "outcome reply": encode(OutcomeReply(3, "", raw, final, payload, *pieces)),
         "trust line": line.encode(),

@@ -10,8 +10,9 @@ from typing import Final
 from lockstep.base.limits import FIRST_OBSERVER
 from lockstep.base.marks import reached
 from lockstep.node.context import Context
-from lockstep.node.effects import ServeChain, ServeState
+from lockstep.node.effects import ServeChain, ServeProof, ServeState
 from lockstep.node.serving import Serving
+from lockstep.wire.light import AskLight
 from lockstep.wire.message import (
     Chain,
     FetchBlock,
@@ -87,7 +88,9 @@ class Answers:
 
     def take(self, peer: int, message: PeerMessage) -> bool:
         """Answer a request; False when it is none."""
-        if not isinstance(message, FetchBundles | FetchBlock | FetchChain | FetchCheckpoint | FetchState | Ping):
+        if not isinstance(
+            message, FetchBundles | FetchBlock | FetchChain | FetchCheckpoint | FetchState | AskLight | Ping
+        ):
             return False
         known, now = self._peers.get(peer), self._ctx.now_us
         if known is None or not known.requests.has(now) or not known.bytes.has(now):
@@ -103,6 +106,8 @@ class Answers:
                 self._chain(peer, message)
             case FetchCheckpoint() | FetchState():
                 self._ctx.out.append(ServeState(peer, message))
+            case AskLight():
+                self._ctx.out.append(ServeProof(peer, message, self._ctx.tree.root.height, is_peer=True))
             case Ping():
                 self._ctx.send(peer, Pong(message.time_us))
         return True

@@ -102,11 +102,14 @@ class ServeFate(Struct, frozen=True, gc=False):
 
 
 class ServeProof(Struct, frozen=True, gc=False):
-    """Answer a light client from the log, the history and the index: an older finalization, or a bundle's outcome."""
+    """Answer a light client from the log, the history and the index: an older finalization, or a bundle's outcome.
+    With `is_peer`: a peer, so many requests of it at a time."""
 
     client: int
+    """With `is_peer`, a peer's number."""
     request: AskLight | AskOutcome
     final_height: int
+    is_peer: bool = False
 
 
 class ServeEvents(Struct, frozen=True, gc=False):

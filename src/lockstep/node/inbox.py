@@ -8,7 +8,7 @@ from lockstep.consensus import interface as engine_
 from lockstep.node.bodies import Bodies
 from lockstep.node.clients import Clients
 from lockstep.node.context import Context
-from lockstep.node.effects import DropPeer, ServeChain, ServeState, Severity
+from lockstep.node.effects import DropPeer, ServeChain, ServeProof, ServeState, Severity
 from lockstep.node.epochs import Epochs
 from lockstep.node.feed import Feed
 from lockstep.node.ordering import Ordering
@@ -19,6 +19,7 @@ from lockstep.node.synchronizer import Synchronizer
 from lockstep.wire.block import Header, decode_block, decode_header
 from lockstep.wire.bundle import Bundle
 from lockstep.wire.certificate import Finalization, Notarization, Nullification
+from lockstep.wire.light import AskLight
 from lockstep.wire.message import (
     BlockBody,
     BundleBody,
@@ -138,6 +139,8 @@ class Inbox:
                 self._sync.chain(peer, message)
             case FetchCheckpoint() | FetchState():
                 self._ctx.out.append(ServeState(peer, message))
+            case AskLight():
+                self._ctx.out.append(ServeProof(peer, message, self._ctx.tree.root.height, is_peer=True))
             case CheckpointOffer():
                 self._sync.offered(peer, message)
             case StatePart():

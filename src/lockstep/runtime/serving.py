@@ -44,6 +44,7 @@ from lockstep.runtime.worker import Worker
 from lockstep.sync.checkpoint_server import CheckpointServer
 from lockstep.venue.event import EVENT
 from lockstep.wire.client import Fate, Goodbye
+from lockstep.wire.light import LightReply
 from lockstep.wire.message import ChainBlock, CheckpointOffer, FetchCheckpoint, StatePart
 
 REQUESTS_MAX: Final = 1_024
@@ -63,6 +64,7 @@ class LetGo:
     """Unpin checkpoints that nobody has asked for of late."""
 
 
+Counted = ServeState | ServeChain | ServeEvents | ServeProof
 Request = ServeChain | ServeFate | ServeProof | ServeEvents | ServeState | LetGo
 
 
@@ -82,9 +84,11 @@ class StoredCheckpoints:
         return self._store.pin()
 
 
-def _who(request: ServeState | ServeChain | ServeEvents) -> int:
+def _who(request: Counted) -> int:
     """Whose requests are counted together: a peer's; those of all clients for state, who share what one guest may cost;
     and each reader's."""
+    if isinstance(request, ServeProof):
+        return request.client
     if isinstance(request, ServeEvents):
         return CLIENTS - 1 - request.client
     return CLIENTS if isinstance(request, ServeState) and request.is_client else request.peer
@@ -138,12 +142,14 @@ class Serving:
         """Take a request, if not too many wait."""
         if self._worker.waiting >= REQUESTS_MAX:
             return
-        if isinstance(request, ServeState | ServeChain | ServeEvents) and not self._may_wait(request):
+        if isinstance(request, Counted) and not self._may_wait(request):
             return
         self._worker.put(request)
 
-    def _may_wait(self, request: ServeState | ServeChain | ServeEvents) -> bool:
+    def _may_wait(self, request: Counted) -> bool:
         """Whether a peer's or a reader's request is taken; it counts."""
+        if isinstance(request, ServeProof) and not request.is_peer:
+            return True
         peer = _who(request)
         with self._lock:
             waiting = self._of_peer.get(peer, 0)
@@ -208,7 +214,15 @@ class Serving:
             self._answered(Reply(request.client, filled))
             self._served(_who(request), 0)
         else:
-            self._answered(Reply(request.client, self._light.answer(request)))
+            self._proof(request)
+
+    def _proof(self, request: ServeProof) -> None:
+        answer = self._light.answer(request)
+        if not request.is_peer:
+            self._answered(Reply(request.client, answer))
+        elif isinstance(answer, LightReply):
+            self._answered(Send(request.client, answer))
+            self._served(request.client, sum(len(header) for header in answer.headers))
 
     def _state(self, request: ServeState) -> None:
         size = 0

@@ -22,6 +22,7 @@ from lockstep.wire.certificate import Finalization
 from lockstep.wire.client import Fate
 from lockstep.wire.codec import encode
 from lockstep.wire.evidence import Evidence
+from lockstep.wire.light import LightReply
 from lockstep.wire.message import FetchCheckpoint, PeerMessage
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Carrier:
             effect_.Reply: self._reply,
             effect_.ServeChain: self._serve_chain,
             effect_.ServeFate: self._serve_fate,
-            effect_.ServeProof: lambda e: self._reply(effect_.Reply(e.client, self._light.answer(e))),
+            effect_.ServeProof: self._serve_proof,
             effect_.ServeEvents: self._serve_events,
             effect_.ServeState: self._serve_state,
             effect_.ReadState: lambda e: node.storage.put(e),
@@ -170,6 +171,13 @@ class Carrier:
                 self._send(effect_.Send(effect.peer, self._checkpoints.part(effect.request, now_us)))
         except Refused:
             self._world.drop(self._node, effect.peer)
+
+    def _serve_proof(self, effect: effect_.ServeProof) -> None:
+        answer = self._light.answer(effect)
+        if effect.is_peer and isinstance(answer, LightReply):
+            self._send(effect_.Send(effect.client, answer))
+        else:
+            self._reply(effect_.Reply(effect.client, answer))
 
     def _events_of(self, height: int) -> bytes:
         final = self._node.history.finals.get(height)

@@ -1,7 +1,8 @@
-"""What a light client asks a node, and the proofs that it gets. Nothing in an answer is believed: every part leads by
-hashes to a finalization, and that to a validator set that the client trusts.
+"""What a light client asks a node, and the proofs that it gets; `AskLight` is also asked by nodes that fetch a state.
+Nothing in an answer is believed: every part leads by hashes to a finalization, and that to a validator set that the
+asker trusts.
 
-`token` is the client's own number for the question and comes back with the answer.
+`token` is the asker's own number for the question and comes back with the answer.
 """
 
 from enum import IntEnum
@@ -164,11 +165,12 @@ def check_light_answer(answer: LightAnswer) -> None:
     match answer:
         case LightReply():
             _check_count(len(answer.headers), HEADERS_PER_REPLY_MAX, "headers")
-            _check_count(len(answer.stakes), VALIDATORS_MAX, "validators")
-            check_length(answer.keys, PUBLIC_KEY_BYTES * len(answer.stakes), "the list of keys")
             check_unsigned(answer.lowest, "lowest height")
-            for stake in answer.stakes:
-                check_unsigned(stake, "stake")
+            for keys, stakes in ((answer.keys, answer.stakes), (answer.next_keys, answer.next_stakes)):
+                _check_count(len(stakes), VALIDATORS_MAX, "validators")
+                check_length(keys, PUBLIC_KEY_BYTES * len(stakes), "the list of keys")
+                for stake in stakes:
+                    check_unsigned(stake, "stake")
             _check_certified(answer.finalization, *answer.headers)
         case StateReply():
             _check_count(len(answer.rows), ROWS_PER_PROOF_MAX, "rows")

@@ -18,6 +18,7 @@ from lockstep.wire.bundle import BUNDLE_BYTES_MAX
 from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification, check_certificate
 from lockstep.wire.codec import RAW_BUNDLE, check_length, check_unsigned, decode_canonical, encode
 from lockstep.wire.gossip import GossipMessage, Graft, IHave, Prune, Push, check_gossip
+from lockstep.wire.light import AskLight, LightReply, check_light_answer, check_light_request
 from lockstep.wire.observation import OBSERVATION_BYTES_MAX
 from lockstep.wire.observer import Addresses, HelloObserver, ObserverMessage, Turned, check_observer_message
 from lockstep.wire.vote import Finalize, Notarize, Nullify
@@ -223,7 +224,7 @@ Structured = (
     Notarize | Nullify | Finalize | Notarization | Nullification | Finalization | Hello | Proposal
     | FetchCertificates | Certificates | FetchBundles | Bundles | FetchBlock | BlockBody | FetchChain | Chain
     | ObservationBody | SetChangeBody | Ping | Pong | FetchCheckpoint | CheckpointOffer | FetchState
-    | AskPlain | PlainToken | ObserverMessage | GossipMessage
+    | AskPlain | PlainToken | AskLight | LightReply | ObserverMessage | GossipMessage
 )  # fmt: skip
 PeerMessage = BundleBody | StatePart | Structured
 
@@ -374,5 +375,9 @@ def check_state_message(message: object) -> None:
             check_gossip(message)
         case HelloObserver() | Turned() | Addresses():
             check_observer_message(message)
+        case AskLight():
+            check_light_request(message)
+        case LightReply():
+            check_light_answer(message)
         case _:
             pass
