@@ -157,9 +157,9 @@ class Ledger:
     def seal(self) -> bytes:
         """Close the epoch in writing; returns the new state root. Raises `InvariantBroken` when a rule was broken."""
         epoch = self._writing()
-        for number, layout in enumerate(self.layouts):
-            if not 0 <= self._counts[number] <= layout.capacity_rows:
-                raise InvariantBroken(f"table {layout.name} has {self._counts[number]} rows of {layout.capacity_rows}")
+        for layout, rows in zip(self.layouts, self._counts.tolist(), strict=True):
+            if not 0 <= rows <= layout.capacity_rows:
+                raise InvariantBroken(f"table {layout.name} has {rows} rows of {layout.capacity_rows}")
         self._mark_stale(epoch.segments)
         epoch.sealed = self._state()
         return epoch.sealed.root
