@@ -23,8 +23,9 @@ from lockstep.ledger.outline import beside
 from lockstep.ledger.partial import FETCHING, Part, PartFile, Rows, chunks_of, part_of
 from lockstep.ledger.subtree import top_level
 from lockstep.sync.state_nodes import Nodes, learn, node_value
+from lockstep.sync.state_offer import Target
 from lockstep.sync.state_request import children_level
-from lockstep.sync.state_sync import StateSync, Target
+from lockstep.sync.state_sync import StateSync
 from lockstep.sync.state_walk import LocalTable
 from lockstep.wire.client import ClientReply
 from lockstep.wire.message import CheckpointOffer, FetchState, StatePart

@@ -8,7 +8,7 @@ from msgspec import Struct
 from lockstep.node.event_batch import FinalEvents
 from lockstep.node.events import Event, Question
 from lockstep.node.record import Record, StoredBlock
-from lockstep.sync.state_sync import Target
+from lockstep.sync.state_offer import Target
 from lockstep.sync.state_walk import Arrived
 from lockstep.wire.client import ClientReply
 from lockstep.wire.light import AskLight, AskOutcome

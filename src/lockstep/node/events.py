@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from lockstep.consensus.interface import Event as EngineEvent
-from lockstep.sync.state_sync import Target
+from lockstep.sync.state_offer import Target
 from lockstep.sync.state_walk import Array, LocalTable
 from lockstep.venue.venue import Execution
 from lockstep.wire.client import ClientRequest

@@ -55,6 +55,7 @@ from lockstep.wire.certificate import Finalization, verify_certificate
 from lockstep.wire.client import PriceReport, SubmitReply
 from lockstep.wire.genesis import Genesis
 from lockstep.wire.gossip import Graft, IHave, Prune, Push
+from lockstep.wire.light import LightReply
 from lockstep.wire.message import BundleBody, Bundles, Chain, CheckpointOffer, PeerMessage, Pong, StatePart
 from lockstep.wire.roster import Roster
 from lockstep.wire.spread import decode_block_body, is_bundle
@@ -223,6 +224,8 @@ class Follower:
                 self._sync.chain(peer, message)
             case CheckpointOffer():
                 self._sync.offered(peer, message)
+            case LightReply():
+                self._sync.shown(peer, message)
             case StatePart():
                 self._sync.part(peer, message)
             case Pong():

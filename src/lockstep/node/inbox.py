@@ -19,7 +19,7 @@ from lockstep.node.synchronizer import Synchronizer
 from lockstep.wire.block import Header, decode_block, decode_header
 from lockstep.wire.bundle import Bundle
 from lockstep.wire.certificate import Finalization, Notarization, Nullification
-from lockstep.wire.light import AskLight
+from lockstep.wire.light import AskLight, LightReply
 from lockstep.wire.message import (
     BlockBody,
     BundleBody,
@@ -143,6 +143,8 @@ class Inbox:
                 self._ctx.out.append(ServeProof(peer, message, self._ctx.tree.root.height, is_peer=True))
             case CheckpointOffer():
                 self._sync.offered(peer, message)
+            case LightReply():
+                self._sync.shown(peer, message)
             case StatePart():
                 self._sync.part(peer, message)
             case _:

@@ -27,8 +27,10 @@ from lockstep.node.recovery import adopt
 from lockstep.sync.catch_up import CatchUp, Proven
 from lockstep.sync.chooser import BEHIND_BLOCKS_MIN, NEVER_MS, Pace, fetch_ms, is_clearly_shorter, replay_ms
 from lockstep.sync.state_sync import StateSync
+from lockstep.sync.succession import Succession, anchor_at
 from lockstep.wire.block import Header, decode_block
 from lockstep.wire.client import SyncPeer, SyncProgress
+from lockstep.wire.light import LightReply
 from lockstep.wire.message import Chain, CheckpointOffer, StatePart
 from lockstep.wire.roster import Roster
 from lockstep.wire.validators import epoch_of
@@ -60,6 +62,7 @@ class Synchronizer:
         self.is_rebuilt = False
         self._catch_up = CatchUp(ctx.validators)
         self._state: StateSync | None = None
+        self._succession = Succession(ctx.validators.chain_id)
         self._effort = 0
         self._is_fetching = False
         self._is_installed = False
@@ -170,7 +173,8 @@ class Synchronizer:
         if self._state is None:
             if now < self._again_us:
                 return
-            self._state = StateSync(ctx.validators, ctx.tree.root.height)
+            self._succession.begin(anchor_at(ctx.tree.root, ctx.validators))
+            self._state = StateSync(ctx.validators, ctx.tree.root.height, succession=self._succession)
             self._effort += 1
             self._unserved_us = now
         state = self._state
@@ -319,6 +323,11 @@ class Synchronizer:
         if self._state is not None:
             self._state.offered(peer, offer, self._ctx.now_us)
 
+    def shown(self, peer: int, reply: LightReply) -> None:
+        """A peer shows a certified header."""
+        if self._state is not None:
+            self._state.shown(peer, reply, self._ctx.now_us)
+
     def part(self, peer: int, part: StatePart) -> None:
         """A part of the state came, certainly from that peer."""
         if self._state is not None:
@@ -352,6 +361,8 @@ class Synchronizer:
         for peer, request in state.asks:
             ctx.send(peer, request)
         state.asks.clear()
+        for text in self._succession.take_notes():
+            ctx.note(Severity.WARNING, text)
         for peer, detail in state.blamed:
             ctx.note(Severity.WARNING, f"validator {peer} served a state that is not what it should be: {detail}")
             ctx.out.append(DropPeer(peer, detail))

@@ -21,7 +21,7 @@ from lockstep.runtime.pruning import Pruner
 from lockstep.runtime.room import Room
 from lockstep.runtime.store import CheckpointMeta, Store
 from lockstep.runtime.worker import Worker
-from lockstep.sync.state_sync import Target
+from lockstep.sync.state_offer import Target
 from lockstep.wire.client import StorageStatus
 from lockstep.wire.codec import encode
 

@@ -18,7 +18,7 @@ from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import History
 from lockstep.runtime.home import Home
 from lockstep.runtime.store import CheckpointMeta, Store
-from lockstep.sync.state_sync import Target, check_offer
+from lockstep.sync.state_offer import Target, check_offer
 from lockstep.wire.codec import encode
 from lockstep.wire.message import CheckpointOffer
 from lockstep.wire.validators import validator_set

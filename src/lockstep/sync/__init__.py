@@ -4,6 +4,7 @@ certified state or what differs from it (`state_*`), and following a chain from 
 
     state_sync     the effort: offers, requests, late and wrong answers       state_peers    who is asked, how much
     state_walk     down the trees beside what is here                         state_request  its arithmetic
+    state_offer    a checkpoint that is shown, and its certificate            succession     to unknown validators
     checkpoint_server    the other side: pinned checkpoints, bounded answers
 
     catch_up       blocks from several peers at once      chain_batch    one answer, checked      chain_peers    who

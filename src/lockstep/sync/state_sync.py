@@ -2,6 +2,7 @@
 
     Upon beginning: ask every peer for its checkpoint. An offer is the header, a finalization of it, and the manifest,
     whose hash that finalization signs: it is checked at once, and is worth the same whoever sent it.
+    Upon an offer by validators that are not known: follow the changes that lead to them (`succession`).
     Upon the first good offer above our own height: it becomes the target. Peers with another one are asked again for
     that one, for they may serve it too; a node that serves several keeps the older for a while.
     While there is a target: walk its trees beside what is here (`state_walk`), with as many requests to each peer as
@@ -25,15 +26,14 @@ Pure: the caller sends what `asks` holds, stores `arrived`, says when that is st
 from dataclasses import dataclass, field
 from typing import Final
 
-from lockstep.base.digest import digest
 from lockstep.base.errors import Reason, Refused
 from lockstep.base.marks import reached
-from lockstep.ledger.manifest import Manifest, parse_manifest
-from lockstep.sync.light_shown import shown_set
+from lockstep.sync.state_offer import Target, check_offer, read_offer
 from lockstep.sync.state_peers import TIMEOUT_US, StatePeer, StatePeers
 from lockstep.sync.state_walk import Array, Arrived, Kind, LocalTable, Piece, StateWalk
-from lockstep.wire.block import Header, decode_header
-from lockstep.wire.certificate import Finalization, is_about, verify_certificate
+from lockstep.sync.succession import Succession
+from lockstep.wire.certificate import verify_certificate
+from lockstep.wire.light import AskLight, LightReply
 from lockstep.wire.message import CheckpointOffer, FetchCheckpoint, FetchState, StatePart
 from lockstep.wire.validators import ValidatorSet
 
@@ -50,44 +50,6 @@ KEEP_ALONE_US: Final = 10_000_000
 DOUBLINGS_MAX: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A checkpoint that a certificate proves."""
-
-    offer: CheckpointOffer
-    header: Header
-    manifest: Manifest
-
-    @property
-    def certificate(self) -> Finalization:
-        """It signs the header and the state root."""
-        return self.offer.certificate
-
-
-def check_offer(offer: CheckpointOffer, known: ValidatorSet) -> Target:
-    """Check an offer entirely, by a set that is known; raises `Refused`, with `STRANGER` for one that is not a lie, but
-    that this set cannot vouch for.
-
-    A certificate by another set is believed when signers with more than 1/3 of the known set's stake are among its
-    own, so at least one that is honest (the light client's rule for skipping). Where the sets have not that much in
-    common, blocks have to be replayed up to the change."""
-    header, certificate = decode_header(offer.header), offer.certificate
-    if header.chain_id != known.chain_id or not is_about(certificate, header):
-        raise Refused(Reason.BAD_CERTIFICATE, "the checkpoint's certificate is for another block")
-    if digest(offer.manifest) != certificate.state_root:
-        raise Refused(
-            Reason.BAD_CERTIFICATE, "the checkpoint's manifest is not of the state that its certificate signs"
-        )
-    if header.validators == known.hash:
-        verify_certificate(certificate, known)
-    else:
-        shown = shown_set(offer.keys, offer.stakes, known.chain_id, header.validators)
-        signers = [shown.keys[signer] for signer in verify_certificate(certificate, shown)]
-        if 3 * known.stake_of(i for i, key in enumerate(known.keys) if key in signers) <= known.total:
-            raise Refused(Reason.STRANGER, "too few of the validators known here signed the checkpoint")
-    return Target(offer, header, parse_manifest(offer.manifest))
-
-
 @dataclass(slots=True, eq=False)
 class _Flight:
     piece: Piece
@@ -101,8 +63,13 @@ class _Flight:
 class StateSync:
     """One effort to reach a newer state. Give it `local` when the world has read it (`needs_local`)."""
 
-    def __init__(self, validators: ValidatorSet, own_height: int, ranges: dict[int, tuple[int, int]] | None = None):
+    def __init__(
+        self, validators: ValidatorSet, own_height: int, ranges: dict[int, tuple[int, int]] | None = None,
+        succession: Succession | None = None,
+    ) -> None:  # fmt: skip
+        """Without `succession`, only such offers are taken as one step of trust leads to (`check_offer`)."""
         self._validators = validators
+        self._succession = succession
         self._own_height = own_height
         self._ranges = ranges
         self.peers = StatePeers()
@@ -115,7 +82,7 @@ class StateSync:
         self._unstored = 0
         self._offers_due_us = 0
         self._ticked_us = 0
-        self.asks: list[tuple[int, FetchCheckpoint | FetchState]] = []
+        self.asks: list[tuple[int, FetchCheckpoint | FetchState | AskLight]] = []
         """Requests to be sent, by peer."""
         self.arrived: list[Arrived] = []
         """To be stored."""
@@ -148,6 +115,8 @@ class StateSync:
     def deadline(self) -> int:
         """When `tick` has something to do."""
         times = [self._offers_due_us, *(flight.due_us for flight in self._flights.values())]
+        if self._succession is not None and (due := self._succession.deadline()) is not None:
+            times.append(due)
         hedges = [flight.sent_us + HEDGE_US for flight in self._flights.values()]
         return min([*times, *(due for due in hedges if due > self._ticked_us)])
 
@@ -164,6 +133,9 @@ class StateSync:
                 self._end(number)
                 self.peers.of(flight.peer).stalled(now_us)
                 self.doubted.append(flight.peer)
+        if self._succession is not None:
+            self._succession.tick(connected, now_us)
+            self._follow(now_us)
         if now_us >= self._offers_due_us:
             self._ask_offers(connected, now_us)
         self._fill(now_us)
@@ -194,12 +166,13 @@ class StateSync:
             target = self.target
         else:
             try:
-                target = check_offer(offer, self._validators)
+                target = self._check(offer)
             except Refused as refused:
-                if refused.reason is Reason.STRANGER:
-                    reached("state sync: a checkpoint by validators that are not known")
-                else:
+                if refused.reason is not Reason.STRANGER:
                     self._blame(peer, str(refused))
+                elif self._succession is not None:
+                    self._succession.offered(peer, offer, now_us)
+                    self._follow(now_us)
                 return
         if target.header.height == known.gone:
             return  # it said that it doesn't serve that one
@@ -207,6 +180,38 @@ class StateSync:
         if known.height > self._own_height and self._is_better(target, now_us):
             self._aim(target, now_us)
         self._fill(now_us)
+
+    def _check(self, offer: CheckpointOffer) -> Target:
+        """Raises `Refused`, with `STRANGER` when it can't be said by the sets that are known."""
+        if self._succession is None:
+            return check_offer(offer, self._validators)
+        target, own = read_offer(offer, self._validators.chain_id), self._validators
+        named = target.header.validators
+        known = own if named == own.hash else self._succession.known(named)
+        if known is None:
+            raise Refused(Reason.STRANGER, "the validators that signed the checkpoint are not known")
+        verify_certificate(offer.certificate, known)
+        return target
+
+    def shown(self, peer: int, reply: LightReply, now_us: int) -> None:
+        """A peer shows a certified header."""
+        if self._succession is not None:
+            self._succession.answered(peer, reply, now_us)
+            self._follow(now_us)
+
+    def _follow(self, now_us: int) -> None:
+        """What became of offers by validators that were not known."""
+        succession = self._succession
+        assert succession is not None
+        self.asks.extend(succession.asks)
+        succession.asks.clear()
+        blamed, succession.blamed = succession.blamed, []
+        for peer, detail in blamed:
+            self._blame(peer, detail)
+        trusted, succession.trusted = succession.trusted, []
+        for peer, offer in trusted:
+            reached("state: validators are trusted over a change")
+            self.offered(peer, offer, now_us)
 
     def _is_better(self, target: Target, now_us: int) -> bool:
         """Whether to go for this one. Nobody may hold us at an old state that only he serves; nor may peers whose

@@ -24,7 +24,8 @@ from lockstep.runtime.store import CheckpointMeta, Store
 from lockstep.runtime.transport import Transport
 from lockstep.runtime.worker import Worker
 from lockstep.sync.state_hash import warm_up as warm_up_parts
-from lockstep.sync.state_sync import StateSync, Target
+from lockstep.sync.state_offer import Target
+from lockstep.sync.state_sync import StateSync
 from lockstep.sync.state_walk import Arrived
 from lockstep.wire.codec import encode
 from lockstep.wire.message import CheckpointOffer, StatePart
