@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lockstep.base.keys import PrivateKey
 from lockstep.sync.light_rule import DAY_MS, Anchor
-from lockstep.sync.succession import ANSWERS_MAX, TIMEOUT_US, WALKS_MAX, Succession, anchor_at
+from lockstep.sync.succession import ANSWERS_MAX, TIMEOUT_US, WALK_US, WALKS_MAX, Succession, anchor_at
 from lockstep.wire.light import HEADERS_PER_REPLY_MAX, AskLight, LightReply
 from lockstep.wire.message import CheckpointOffer
 from tests.support.light_chain import CHAIN, LightChain, keys_of, set_of
@@ -204,6 +204,21 @@ def test_a_few_are_asked_at_a_time_and_none_for_ever() -> None:
         succession.answered(0, LightReply(ask.token, (), None, b"", (), 1), now_us)
         ask = succession.asks.pop()[1] if succession.asks else ask
     assert 0 not in succession._walks and not succession.blamed
+
+
+def test_who_trickles_is_left_after_a_while() -> None:
+    chain = chain_of({0: A, 40: B}, 100)
+    now_us = chain.now_ms() * 1000
+    succession, honest = begun(chain), Served(chain)
+    succession.offered(5, honest.offer(90), now_us)
+    for step in range(1, WALK_US // TIMEOUT_US + 2):
+        _, ask = succession.asks[-1]
+        succession._walks[5].waiting[0].low = 1 << 50  # as if there were many headers to be shown
+        succession.answered(5, LightReply(ask.token, (), None, b"", (), 1), now_us + step * (TIMEOUT_US - 1))
+        succession.tick([5], now_us + step * (TIMEOUT_US - 1))
+        if succession.deadline() is None:
+            break
+    assert succession.deadline() is None and step >= 10 and not succession.blamed
 
 
 def test_after_the_trusting_period_nothing_is_trusted_and_the_operator_is_told_once() -> None:

@@ -33,8 +33,10 @@ from lockstep.wire.validators import ValidatorSet
 WALKS_MAX: Final = 4
 """Peers that are asked at a time."""
 TIMEOUT_US: Final = 1_500_000
+WALK_US: Final = 15_000_000
 ANSWERS_MAX: Final = 128
-"""Of one peer, since it last led to something that is trusted. Halving any distance takes fewer."""
+"""So long, and so many answers, may a peer take until it leads to something that is trusted, again and again. Halving
+any distance takes fewer."""
 RESTING_US: Final = 1_000_000
 DOUBLINGS_MAX: Final = 5
 SETS_MAX: Final = 16
@@ -65,6 +67,8 @@ class _Walk:
     asked: int = 0
     """The height that was asked for: half-way, or above that."""
     due_us: int = 0
+    began_us: int = 0
+    """Or when something was trusted last."""
     answers: int = 0
 
 
@@ -152,7 +156,7 @@ class Succession:
         if self._newest is not None and anchor.height < self._newest.height < height:
             anchor = self._newest
         reached("succession: a walk begins")
-        self._walks[peer] = _Walk(offer, anchor, [_Waiting(shown, height, height)])
+        self._walks[peer] = _Walk(offer, anchor, [_Waiting(shown, height, height)], began_us=now_us)
         self._go(peer, self._walks[peer], now_us)
 
     def answered(self, peer: int, reply: LightReply, now_us: int) -> None:
@@ -212,7 +216,7 @@ class Succession:
                 self._halve(peer, walk, newest, now_us)
                 return
             walk.waiting.pop()
-            self._trust(walk, newest.shown)
+            self._trust(walk, newest.shown, now_us)
         del self._walks[peer]
         self._resting.pop(peer, None)
         self.trusted.append((peer, walk.offer))
@@ -233,12 +237,13 @@ class Succession:
 
     def _ask(self, peer: int, walk: _Walk, height: int, now_us: int) -> None:
         self._token += 1
-        walk.token, walk.asked, walk.due_us = self._token, height, now_us + TIMEOUT_US
+        walk.token, walk.asked = self._token, height
+        walk.due_us = min(now_us + TIMEOUT_US, walk.began_us + WALK_US)
         self.asks.append((peer, AskLight(self._token, height)))
 
-    def _trust(self, walk: _Walk, shown: Shown) -> None:
+    def _trust(self, walk: _Walk, shown: Shown, now_us: int) -> None:
         state = shown.state
-        walk.anchor, walk.answers = state.anchor, 0
+        walk.anchor, walk.answers, walk.began_us = state.anchor, 0, now_us
         if self._newest is None or self._newest.height < walk.anchor.height:
             self._newest = walk.anchor
         for validators in (shown.validators, state.validators):
