@@ -96,7 +96,7 @@ class Succession:
         self._walks: dict[int, _Walk] = {}
         self._resting: dict[int, _Resting] = {}
         self._token = 0
-        self._told = ""
+        self._told: dict[str, None] = {}
         self.asks: list[tuple[int, AskLight]] = []
         """Requests to be sent, by peer."""
         self.trusted: list[tuple[int, CheckpointOffer]] = []
@@ -204,8 +204,7 @@ class Succession:
         while walk.waiting:
             anchor, newest = walk.anchor, walk.waiting[-1]
             claim = newest.shown.claim
-            if out_of_time := self._out_of_time(anchor, claim, now_us // 1000):
-                self._tell(out_of_time)
+            if self._is_out_of_time(anchor, claim, now_us // 1000):
                 self._rest(peer, now_us)
                 return
             verdict, why = judge(anchor, claim, now_us // 1000, self._rule)
@@ -254,23 +253,29 @@ class Succession:
 
     # -- ends -----------------------------------------------------------------------------------------
 
-    def _out_of_time(self, anchor: Anchor, claim: Claim, now_ms: int) -> str:
-        """What is nobody's lie, but a matter of clocks; empty when there is nothing."""
+    def _is_out_of_time(self, anchor: Anchor, claim: Claim, now_ms: int) -> bool:
+        """Whether nothing can be said, for a clock's sake: that is nobody's lie. The operator is told, once."""
         if anchor.time_ms is not None and anchor.time_ms + self._rule.period_ms <= now_ms:
             reached("succession: what is trusted is too old")
-            return (
-                f"a state by other validators is offered; block {anchor.height}, from which they would be verified, "
-                f"is older than {self._rule.period_ms // DAY_MS} days: its validators may have left since, so only "
-                "blocks are fetched. Connect a node that keeps them all (mode archive)"
+            self._tell(
+                "period",
+                f"a state by other validators is offered; block {anchor.height}, from which they would be verified, is "
+                f"older than {self._rule.period_ms // DAY_MS} days: its validators may have left since, so only blocks "
+                "are fetched. Connect a node that keeps them all (mode archive)",
             )
+            return True
         if claim.time_ms >= now_ms + self._rule.drift_ms:
             reached("succession: a header from the future")
-            return f"header {claim.height} is from the future, so it can't be verified: check this machine's clock"
-        return ""
+            self._tell(
+                "future",
+                f"header {claim.height} is from the future, so it can't be verified: check this machine's clock",
+            )
+            return True
+        return False
 
-    def _tell(self, text: str) -> None:
-        if text != self._told:
-            self._told = text
+    def _tell(self, kind: str, text: str) -> None:
+        if kind not in self._told:
+            self._told[kind] = None
             self._notes.append(text)
 
     def _rest(self, peer: int, now_us: int) -> None:
