@@ -128,3 +128,21 @@ def nullified(view: int) -> Vote:
 )
 def test_who_begins_muted(mute: int, voted: tuple[int, ...], epoch: int, is_rebuilt: bool, expected: bool) -> None:
     assert is_muted_at_start(mute, [nullified(view) for view in voted], epoch, is_rebuilt) == expected
+
+
+def test_who_has_taken_part_since_the_beginning_is_not_mute_when_it_falls_behind() -> None:
+    """Swarm seed 60168 (5 s): its log was empty at start, like everybody's, and so it counted as a lost home. With
+    another validator down, nobody could end the view that it did not vote in."""
+    world = small_world(seed=11, checkpoint_interval_blocks=8, idle_block_ms=20)
+    world.start()
+    keep_reporting(world)
+    world.run(SECOND)
+    late, gone = world.nodes[LOST], world.nodes[UNHEARD]
+    world.network.partition([LOST], [0, 1, UNHEARD])
+    world.run(SECOND)
+    gone.crash()
+    for node in world.nodes:
+        node.home.store.prune(0)
+    world.network.heal()
+    assert follows(world)
+    assert len(late.history.installed) == 1 and not is_muted(late)

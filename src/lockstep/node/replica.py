@@ -339,6 +339,7 @@ class Replica:
         stored = entry.stored
         assert stored is not None
         self._service.final(entry, fates)
+        self._sync.final(entry.header)
         certificate = self._pipeline.last_certificate
         if certificate is not None and certificate.block == entry.header.digest:
             target = self._pipeline.target

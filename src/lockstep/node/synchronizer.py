@@ -8,9 +8,9 @@ While a state is fetched: no replay, and no checkpoint is written, for the store
   is there for the next time, until a checkpoint is written.
 Upon the state being complete: have it installed. The world begins anew from it, as at a restart.
 
-A home that was empty at start, on a chain that has moved on, may belong to a validator that has voted: it is mute
-until `Rejoin` says otherwise. A node whose log holds its votes needs no such rule: the votes are given back to the
-engine after an installation as after any restart, and none is cast in a view up to the checkpoint's.
+A home that was empty at start, on a chain that has moved on before it took part, may be that of a validator that has
+voted: it is mute until `Rejoin` says otherwise. A node whose log holds its votes needs no such rule: the votes are
+given back to the engine after an installation as after any restart, and none is cast in a view up to the checkpoint's.
 """
 
 from collections.abc import Callable
@@ -39,6 +39,7 @@ TREE_BLOCKS_MAX: Final = 128
 """Replayed blocks that wait to be executed, beyond which no more are handed on: enough for now."""
 UNSERVED_US: Final = 5_000_000
 AGAIN_US: Final = 10_000_000
+YOUNG_MS: Final = 2_000
 EMPTY_CHAINS_MAX: Final = 2
 """So many answers without our next block, one after the other, of each peer: it is nowhere."""
 
@@ -158,6 +159,12 @@ class Synchronizer:
             self._replay.at(self._ctx.tree.root.height, now)
         if self._behind >= BEHIND_BLOCKS_MIN:
             self._may_have_voted()
+
+    def final(self, header: Header) -> None:
+        """A block is final. One that is young, and that no replay brought: the node takes part by now, and whatever it
+        misses later, its own votes from here on are in its log."""
+        if self._is_fresh and header.height > self._replayed_height and not self.is_rebuilt:
+            self._is_fresh = self._ctx.now_ms - header.time_ms > YOUNG_MS
 
     def _may_have_voted(self) -> None:
         """In another home: this one was empty, and the chain has moved on without it."""
