@@ -35,7 +35,7 @@ ANSWER_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.05
 _BALANCE: Final = 10_000_000_000
 PARAMETERS: Final = Parameters(
-    delta_ms=150, idle_block_ms=60, checkpoint_interval_blocks=64, accounts_max=1024, orders_max=1024,
+    delta_ms=150, idle_block_ms=60, checkpoint_interval_blocks=16, accounts_max=1024, orders_max=1024,
     positions_max=1024,
 )  # fmt: skip
 Tell = Callable[[str], None]
