@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lockstep.chaos.plan import KINDS, draw_plan
-from lockstep.chaos.run import Result, execute
+from lockstep.chaos.run import PARAMETERS, Result, execute
 from lockstep.simulator.checkers import check_all
 from lockstep.simulator.history import History
 from tests.support.edge_history import spoil
@@ -13,10 +14,12 @@ from tests.support.real_network import run
 
 
 def run_plan(seed: int, profile: str, seconds: int, folder: Path) -> Result:
+    """With a checkpoint every 16 blocks, so that a slow machine's short run has one to look at."""
     results: list[Result] = []
 
     async def main() -> None:
-        results.append(await execute(draw_plan(seed, profile, 4, seconds), folder))
+        parameters = msgspec.structs.replace(PARAMETERS, checkpoint_interval_blocks=16)
+        results.append(await execute(draw_plan(seed, profile, 4, seconds), folder, parameters=parameters))
 
     run(main)
     return results[0]

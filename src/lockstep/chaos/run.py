@@ -35,7 +35,7 @@ ANSWER_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.05
 _BALANCE: Final = 10_000_000_000
 PARAMETERS: Final = Parameters(
-    delta_ms=150, idle_block_ms=60, checkpoint_interval_blocks=16, accounts_max=1024, orders_max=1024,
+    delta_ms=150, idle_block_ms=60, checkpoint_interval_blocks=64, accounts_max=1024, orders_max=1024,
     positions_max=1024,
 )  # fmt: skip
 Tell = Callable[[str], None]
@@ -146,10 +146,12 @@ async def open_network(
         await proxy.close()
 
 
-async def execute(plan: Plan, directory: Path, tell: Tell = lambda text: None) -> Result:
+async def execute(
+    plan: Plan, directory: Path, tell: Tell = lambda text: None, parameters: Parameters = PARAMETERS
+) -> Result:  # fmt: skip
     """Everything, from start to verdict."""
     began = time.monotonic()
-    async with open_network(directory, plan.validators, plan.seed) as network:
+    async with open_network(directory, plan.validators, plan.seed, parameters) as network:
         fleet, clients = network.fleet, network.clients
         started_us = now_us()
         for index in network.everybody:
