@@ -48,8 +48,8 @@ class PlainClient:
             link = self._links[peer] = _Link()
             self._ask(peer, True)
         link.expected[request.request] = request
-        while len(link.expected) > EXPECTED_MAX:
-            link.expected.pop(next(iter(link.expected)), None)
+        for old in list(link.expected)[:-EXPECTED_MAX]:  # a copy: the receiving thread takes from it too
+            link.expected.pop(old, None)
 
     def token(self, peer: int, token: bytes) -> None:
         """The peer's answer to `AskPlain`."""

@@ -47,9 +47,11 @@ class PlainReceiver:
                 self._connection.shutdown(socket.SHUT_RDWR)
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError, Refused):  # it can't be had, is gone, or brought something else
-            self._read()
-        self._ended()
+        try:
+            with contextlib.suppress(OSError, Refused):  # it can't be had, is gone, or brought something else
+                self._read()
+        finally:
+            self._ended()
 
     def _read(self) -> None:
         with socket.create_connection(self._address, DIAL_SECONDS) as connection:
@@ -59,10 +61,13 @@ class PlainReceiver:
             connection.sendall(PREAMBLE + self._token)
             self.was_open = True
             while not self._is_closed and (part := self._receive(connection)) is not None:
-                self._came(part, hash_part(self._expected.pop(part.request), part.data))
+                request = self._expected.pop(part.request, None)  # the loop's thread forgets old ones meanwhile
+                if request is None:
+                    return
+                self._came(part, hash_part(request, part.data))
 
     def _receive(self, connection: socket.socket) -> StatePart | None:
-        """The next part; None at the end, or instead of anything else than one that was asked for."""
+        """The next part; None at the end, or instead of anything else than a part."""
         head = connection.recv(_LENGTH.size, socket.MSG_WAITALL)
         if len(head) < _LENGTH.size:
             return None
@@ -72,5 +77,4 @@ class PlainReceiver:
         memory = self._buffers.take(length)
         if connection.recv_into(memory, length, socket.MSG_WAITALL) < length or not is_part(memory):
             return None
-        part = decode_part(memory)
-        return part if part.request in self._expected else None
+        return decode_part(memory)
