@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockstep.base.keys import PrivateKey
-from lockstep.sync.light_rule import DAY_MS, Anchor
+from lockstep.sync.light_rule import DAY_MS, Anchor, Rule
 from lockstep.sync.succession import ANSWERS_MAX, TIMEOUT_US, WALK_US, WALKS_MAX, Succession, anchor_at
 from lockstep.wire.light import HEADERS_PER_REPLY_MAX, AskLight, LightReply
 from lockstep.wire.message import CheckpointOffer
@@ -84,6 +84,16 @@ def test_two_changes_that_leave_nothing_in_common_are_followed() -> None:
     succession.offered(8, peer.offer(195), chain.now_ms() * 1000)
     drive(succession, {8: peer}, chain.now_ms() * 1000)
     assert len(peer.asked) == before, "what was trusted once is where the next begins"
+
+
+def test_a_set_is_forgotten_when_the_trusting_period_is_over() -> None:
+    chain = chain_of({0: A, 40: B}, 100)
+    succession, _ = walked(chain, chain, 90)
+    period_us, set_hash = Rule().period_ms * 1000, named(chain, 90)
+    succession.tick([7], chain.now_ms() * 1000)
+    assert succession.known(set_hash) is not None
+    succession.tick([7], chain.now_ms() * 1000 + period_us)
+    assert succession.known(set_hash) is None
 
 
 def test_a_change_that_leaves_more_than_a_third_needs_no_header_between() -> None:

@@ -92,7 +92,8 @@ class Succession:
         self._own: Anchor | None = None
         self._newest: Anchor | None = None
         """The highest that was trusted on a walk."""
-        self._sets: dict[bytes, ValidatorSet] = {}
+        self._sets: dict[bytes, tuple[ValidatorSet, int]] = {}
+        """By hash; with the time of the header that was trusted, in ms."""
         self._walks: dict[int, _Walk] = {}
         self._resting: dict[int, _Resting] = {}
         self._token = 0
@@ -112,8 +113,9 @@ class Succession:
         self.asks.clear()
 
     def known(self, named: bytes) -> ValidatorSet | None:
-        """A set that was trusted lately, by its hash."""
-        return self._sets.get(named)
+        """A set that was trusted within the trusting period, by its hash."""
+        found = self._sets.get(named)
+        return None if found is None else found[0]
 
     def deadline(self) -> int | None:
         """When `tick` has something to do."""
@@ -129,6 +131,8 @@ class Succession:
                 self._rest(peer, now_us)
         for peer in [peer for peer in self._resting if peer not in connected]:
             del self._resting[peer]
+        for named in [n for n, (_, at) in self._sets.items() if at + self._rule.period_ms <= now_us // 1000]:
+            del self._sets[named]
 
     def take_notes(self) -> list[str]:
         """What the operator should know, once."""
@@ -247,7 +251,7 @@ class Succession:
             self._newest = walk.anchor
         for validators in (shown.validators, state.validators):
             self._sets.pop(validators.hash, None)
-            self._sets[validators.hash] = validators
+            self._sets[validators.hash] = validators, shown.header.time_ms
         while len(self._sets) > SETS_MAX:
             del self._sets[next(iter(self._sets))]
 
