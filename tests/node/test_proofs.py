@@ -15,7 +15,7 @@ from lockstep.node.proofs import ATTEMPTS_MAX, WAITING_MAX, WAITING_PER_CLIENT_M
 from lockstep.node.prover import prove, prove_outcome
 from lockstep.node.record import StoredBlock
 from lockstep.simulator.world import World
-from lockstep.sync.light_client import Answered, LightClient
+from lockstep.sync.light_client import Answered, Follow, LightClient
 from lockstep.sync.light_proof import check_outcome, check_state
 from lockstep.sync.light_trust import genesis_trust
 from lockstep.sync.light_walk import Answer
@@ -53,7 +53,8 @@ def replies(world: World, kind: type, node: int = 0) -> list[Any]:
 def light_client(world: World, node: int = 0) -> LightClient:
     client = LightClient(genesis_trust(world.genesis), 1)
     world.nodes[node].ask(CLIENT, AskLight(1, 0))
-    client.step(Answered(0, replies(world, LightReply, node)[-1]), world.now_us // 1000)
+    client.step(Follow(), world.now_us // 1000)
+    client.step(Answered(0, 0, replies(world, LightReply, node)[-1]), world.now_us // 1000)
     assert client.state is not None
     return client
 

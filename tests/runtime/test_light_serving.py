@@ -17,7 +17,7 @@ from lockstep.runtime.history import History, HistoryReader
 from lockstep.runtime.index import Index
 from lockstep.runtime.light_serving import LightServing
 from lockstep.runtime.store import Store
-from lockstep.sync.light_client import Adopted, Answered, LightClient
+from lockstep.sync.light_client import Adopted, Answered, Follow, LightClient
 from lockstep.sync.light_proof import check_outcome
 from lockstep.venue.event import EVENT
 from lockstep.wire.block import Block, Payload, decode_header
@@ -81,7 +81,8 @@ def test_a_height_gets_its_finalization_or_the_way_to_the_next(serving: tuple[Li
         reply = headers(light, height)
         assert [decode_header(raw).height for raw in reply.headers] == list(range(height, certified + 1))
         client = LightClient(chain.root, 1)
-        assert isinstance(client.step(Answered(0, reply), chain.now_ms())[0], Adopted)
+        client.step(Follow(height), chain.now_ms())
+        assert isinstance(client.step(Answered(0, height, reply), chain.now_ms())[0], Adopted)
     for height in (91, 20):  # not there yet; the next certificate is 68 blocks on, more than a reply may hold
         assert headers(light, height) == LightReply(7, (), None, b"", ())
 

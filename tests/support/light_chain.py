@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from lockstep.base.digest import digest
 from lockstep.base.keys import PrivateKey
 from lockstep.sync.light_trust import TrustRoot
 from lockstep.wire.block import Header, genesis_header
 from lockstep.wire.certificate import Finalization, finalization
-from lockstep.wire.light import LightReply
+from lockstep.wire.light import HEADERS_PER_REPLY_MAX, AskLight, LightReply
+from lockstep.wire.message import CheckpointOffer
 from lockstep.wire.validators import ValidatorSet
 from lockstep.wire.vote import sign_finalize
 
@@ -89,6 +92,36 @@ class LightChain:
     def now_ms(self) -> int:
         """A moment after the newest header."""
         return self.headers[-1].time_ms + 50
+
+
+@dataclass
+class Served:
+    """A node that shows this chain, from `lowest` on, and at most so many headers at a time as a node does."""
+
+    chain: LightChain
+    lowest: int = 1
+    asked: list[int] = field(default_factory=list)
+
+    def offer(self, height: int) -> CheckpointOffer:
+        """Of a checkpoint at this height."""
+        shown = self.chain.reply(height)
+        assert shown.finalization is not None and len(shown.headers) == 1
+        return CheckpointOffer(shown.headers[0], shown.finalization, b"", shown.keys, shown.stakes)
+
+    def reply(self, height: int) -> LightReply:
+        """The answer to a light client."""
+        return self.answer(AskLight(0, height))
+
+    def answer(self, ask: AskLight) -> LightReply:
+        """The answer to a peer."""
+        self.asked.append(ask.height)
+        nothing = LightReply(ask.token, (), None, b"", (), self.lowest)
+        if 0 < ask.height < self.lowest:
+            return nothing
+        shown = self.chain.reply(ask.height)
+        if len(shown.headers) > HEADERS_PER_REPLY_MAX:
+            return nothing
+        return msgspec.structs.replace(shown, token=ask.token, lowest=self.lowest)
 
 
 KEYS_OF_FOUR = keys_of(1, 4)

@@ -1,5 +1,7 @@
 """Following a chain from one line of trust: skipping, changing sets, lying sources, forks, and what is remembered."""
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -24,18 +26,20 @@ from lockstep.sync.light_shown import examine
 from lockstep.sync.light_state import LightState, decode_light_state
 from lockstep.sync.light_trust import TrustRoot, parse_trust
 from lockstep.wire.light import LightReply
-from tests.support.light_chain import CHAIN, LightChain, keys_of, set_of
+from tests.support.light_chain import CHAIN, LightChain, Served, keys_of, set_of
 
 KEYS = keys_of(1, 4)
 
 
-def run(client: LightClient, chains: list[LightChain], now_ms: int) -> list[Effect]:
+def run(client: LightClient, chains: Sequence[LightChain | Served], now_ms: int) -> list[Effect]:
     """Follow once, every question being answered by the chain of its source. All effects but the questions."""
     effects, done = list(client.step(Follow(), now_ms)), []
     while effects:
         effect = effects.pop(0)
         if isinstance(effect, Ask):
-            effects += client.step(Answered(effect.source, chains[effect.source].reply(effect.height)), now_ms)
+            effects += client.step(
+                Answered(effect.source, effect.height, chains[effect.source].reply(effect.height)), now_ms
+            )
         else:
             done.append(effect)
     return done
@@ -77,6 +81,67 @@ def test_changing_sets_are_bridged_by_headers_half_way() -> None:
     assert client.state is not None and client.state.validators == set_of(keys[6:10])
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_an_honest_node_leads_there_whatever_certificates_it_has(data: st.DataObject) -> None:
+    """As long as an epoch's last block has its own, which it always has."""
+    heights = sorted(data.draw(st.sets(st.integers(3, 280), min_size=1, max_size=5)))
+    sets = [keys_of(first, 4) for first in (1, 11, 21, 31)]
+    changes = {0: KEYS} | {height: sets[(i + 1) % 4] for i, height in enumerate(heights)}
+    head = heights[-1] + data.draw(st.integers(1, 60))
+    bare = data.draw(st.sets(st.integers(1, head), max_size=head))
+    if data.draw(st.booleans()):
+        bare = set(range(1, head))  # as bare as can be
+    gaps = tuple(sorted(bare - {height - 1 for height in heights} - {head}))
+    chain = LightChain(KEYS, changes=changes, gaps=gaps).grow(head)
+    client = LightClient(chain.root, 1)
+    done = run(client, [Served(chain)], chain.now_ms())
+    assert not any(isinstance(effect, Dropped) for effect in done)
+    assert client.state is not None and client.state.block == chain.headers[head].digest
+
+
+def test_a_proof_that_leads_further_meanwhile_costs_nobody_anything() -> None:
+    """Answers are under way when a proof comes that is above what they are about."""
+    keys = keys_of(11, 4)
+    chain = LightChain(KEYS, changes={0: KEYS, 100: keys}).grow(150)
+    client, now_ms = LightClient(chain.root, 1), chain.now_ms()
+    client.step(Follow(40), now_ms)
+    client.step(Answered(0, 40, chain.reply(40)), now_ms)
+    client.step(Follow(), now_ms)
+    (ask,) = client.step(Answered(0, 0, chain.reply(150)), now_ms)
+    assert ask == Ask(0, 95)
+    client.check(chain.headers[97], chain.certify(97), now_ms)
+    effects = client.step(Answered(0, 95, chain.reply(95)), now_ms)
+    while effects:
+        effect = effects.pop(0)
+        assert not isinstance(effect, Dropped)
+        if isinstance(effect, Adopted):
+            assert effect.state.height > 97
+        if isinstance(effect, Ask):
+            effects += client.step(Answered(0, effect.height, chain.reply(effect.height)), now_ms)
+    assert client.state is not None and client.state.height == 150
+
+
+def test_answers_that_nobody_waits_for_are_no_lies() -> None:
+    chain = LightChain(KEYS, changes={0: KEYS, 10: keys_of(11, 4)}).grow(20)
+    client, now_ms = LightClient(chain.root, 2), chain.now_ms()
+    client.step(Follow(), now_ms)
+    (ask,) = client.step(Answered(0, 0, chain.reply(20)), now_ms)
+    assert ask == Ask(0, 10)
+    assert client.step(Answered(0, 3, chain.reply(3)), now_ms) == []
+    assert client.step(Answered(1, 20, chain.reply(20)), now_ms) == []
+    assert client.step(Answered(0, 10, chain.reply(10)), now_ms) == [Ask(0, 5)] and client.sources == [0, 1]
+
+
+def test_where_the_way_leads_over_what_is_too_old_nobody_is_to_blame() -> None:
+    """A trust line may be of any age; a header on the way from it may not."""
+    chain = LightChain(KEYS, changes={0: KEYS, 10: keys_of(11, 4)}).grow(20)
+    client = LightClient(chain.root, 1)
+    with pytest.raises(Refused, match="new trust line") as refused:
+        run(client, [chain], chain.headers[9].time_ms + 14 * DAY_MS)
+    assert refused.value.reason is Reason.EXPIRED and client.sources == [0]
+
+
 def test_a_set_that_nobody_trusted_signed_is_not_reached() -> None:
     strangers = LightChain(keys_of(50, 4)).grow(30)
     chain = LightChain(KEYS).grow(20)
@@ -90,7 +155,8 @@ def test_a_set_that_nobody_trusted_signed_is_not_reached() -> None:
 def test_without_a_quorum_a_source_is_dropped(signers: int) -> None:
     chain = LightChain(KEYS).grow(9)
     client = LightClient(chain.root, 1)
-    effects = client.step(Answered(0, chain.reply(9, signers=signers)), chain.now_ms())
+    client.step(Follow(9), chain.now_ms())
+    effects = client.step(Answered(0, 9, chain.reply(9, signers=signers)), chain.now_ms())
     assert isinstance(effects[0], Dropped) and "no quorum" in effects[0].why and client.state is None
 
 
@@ -112,7 +178,8 @@ def test_a_reply_with_any_bit_changed_is_never_adopted(place: int, bit: int) -> 
     parts[which] = bytes(raw)
     changed = type(final)(final.view, final.height, *parts[1:6])
     client = LightClient(chain.root, 1)
-    effects = client.step(Answered(0, LightReply(0, (parts[0],), changed, parts[6], honest.stakes)), chain.now_ms())
+    client.step(Follow(5), chain.now_ms())
+    effects = client.step(Answered(0, 5, LightReply(0, (parts[0],), changed, parts[6], honest.stakes)), chain.now_ms())
     assert not any(isinstance(effect, Adopted) for effect in effects) and client.state is None
 
 
@@ -159,11 +226,32 @@ def test_two_finalizations_of_one_height_are_a_fork_with_names() -> None:
         client.check(chain.headers[20], chain.certify(20), chain.now_ms())
 
 
+def test_a_fork_above_a_complete_change_of_validators_is_seen() -> None:
+    changes = {0: KEYS, 10: keys_of(11, 4)}
+    chain = LightChain(KEYS, changes=changes).grow(20)
+    other = LightChain(KEYS, changes=changes, headers=list(chain.headers[:15]), salt=b"other").grow(20)
+    client = LightClient(chain.root, 2)
+    done = run(client, [chain, other], chain.now_ms())
+    assert isinstance(done[-1], Forked)
+    assert prove_fork(done[-1].fork.encode(), set_of(changes[10])).in_both == (0, 1, 2)
+
+
+def test_who_leads_over_a_change_of_its_own_is_shown_by_a_witness_to_have_forked_the_chain() -> None:
+    """More than a third of the validators sign a block that names others, who then sign what they like."""
+    chain = LightChain(KEYS).grow(20)
+    mine = keys_of(11, 4)
+    lie = LightChain(KEYS, changes={0: KEYS, 10: mine}, headers=list(chain.headers[:9]), salt=b"lie").grow(20)
+    client = LightClient(chain.root, 2)
+    done = run(client, [lie, chain], chain.now_ms())
+    assert isinstance(done[-1], Forked) and client.fork is not None
+
+
 def test_one_block_with_two_roots_is_a_fork_too() -> None:
     chain = LightChain(KEYS).grow(20)
     client = LightClient(chain.root, 2)
-    client.step(Answered(0, chain.reply(20)), chain.now_ms())
-    done = client.step(Answered(1, chain.reply(20, state=b"another")), chain.now_ms())
+    client.step(Follow(20), chain.now_ms())
+    assert Ask(1, 20) in client.step(Answered(0, 20, chain.reply(20)), chain.now_ms())
+    done = client.step(Answered(1, 20, chain.reply(20, state=b"another")), chain.now_ms())
     assert isinstance(done[0], Forked)
     assert len(prove_fork(done[0].fork.encode(), set_of(KEYS)).evidence) == 3
 
@@ -171,8 +259,9 @@ def test_one_block_with_two_roots_is_a_fork_too() -> None:
 def test_a_witness_with_another_block_but_no_quorum_is_dropped_and_no_fork() -> None:
     chain, other = LightChain(KEYS).grow(20), LightChain(KEYS, salt=b"other").grow(20)
     client = LightClient(chain.root, 2)
-    client.step(Answered(0, chain.reply(20)), chain.now_ms())
-    done = client.step(Answered(1, other.reply(20, signers=2)), chain.now_ms())
+    client.step(Follow(20), chain.now_ms())
+    assert Ask(1, 20) in client.step(Answered(0, 20, chain.reply(20)), chain.now_ms())
+    done = client.step(Answered(1, 20, other.reply(20, signers=2)), chain.now_ms())
     assert isinstance(done[0], Dropped) and client.fork is None
 
 
@@ -234,9 +323,11 @@ def test_one_honest_source_is_enough_whatever_the_others_do(others: list[str], p
             assert not isinstance(effect, Forked)
             if isinstance(effect, Ask):
                 kind = sources[effect.source]
-                silent = Failed(effect.source, "no answer")
-                event = silent if kind == "silent" else Answered(effect.source, replies[kind](effect.height))
-                effects += client.step(event, now_ms)
+                if kind == "silent":
+                    effects += client.step(Failed(effect.source, "no answer"), now_ms)
+                else:
+                    reply = replies[kind](effect.height)
+                    effects += client.step(Answered(effect.source, effect.height, reply), now_ms)
     assert min(place, len(others)) in client.sources, "the honest one is never dropped"
     assert client.state is not None and client.state.block == honest.headers[client.state.height].digest
     assert client.state.height == 12, "a primary that hides new blocks is overtaken"

@@ -1,45 +1,19 @@
 """Following changes of validators with peers: a set is trusted when certificates lead to it, and only then."""
 
-from dataclasses import dataclass, field
-
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockstep.base.keys import PrivateKey
+from lockstep.sync.bisection import ANSWERS_MAX
 from lockstep.sync.light_rule import DAY_MS, Anchor, Rule
-from lockstep.sync.succession import ANSWERS_MAX, TIMEOUT_US, WALK_US, WALKS_MAX, Succession, anchor_at
-from lockstep.wire.light import HEADERS_PER_REPLY_MAX, AskLight, LightReply
-from lockstep.wire.message import CheckpointOffer
-from tests.support.light_chain import CHAIN, LightChain, keys_of, set_of
+from lockstep.sync.succession import TIMEOUT_US, WALK_US, WALKS_MAX, Succession, anchor_at
+from lockstep.wire.light import AskLight, LightReply
+from tests.support.light_chain import CHAIN, LightChain, Served, keys_of, set_of
 
 A, B, C, D = (keys_of(first, 4) for first in (1, 11, 21, 31))
 FORGED = keys_of(91, 4)
-
-
-@dataclass
-class Served:
-    """A peer that shows this chain, from `lowest` on."""
-
-    chain: LightChain
-    lowest: int = 1
-    asked: list[int] = field(default_factory=list)
-
-    def offer(self, height: int) -> CheckpointOffer:
-        shown = self.chain.reply(height)
-        assert shown.finalization is not None and len(shown.headers) == 1
-        return CheckpointOffer(shown.headers[0], shown.finalization, b"", shown.keys, shown.stakes)
-
-    def answer(self, ask: AskLight) -> LightReply:
-        self.asked.append(ask.height)
-        nothing = LightReply(ask.token, (), None, b"", (), self.lowest)
-        if ask.height < self.lowest:
-            return nothing
-        shown = self.chain.reply(ask.height)
-        if len(shown.headers) > HEADERS_PER_REPLY_MAX:
-            return nothing
-        return msgspec.structs.replace(shown, token=ask.token, lowest=self.lowest)
 
 
 def chain_of(changes: dict[int, list[PrivateKey]], height: int, gaps: tuple[int, ...] = ()) -> LightChain:
@@ -209,7 +183,7 @@ def test_a_few_are_asked_at_a_time_and_none_for_ever() -> None:
     succession.asks.clear()
     far = Anchor(1 << 50, None, bytes(32), None)  # room to lead somebody astray
     walk = succession._walks[0]
-    walk.waiting[0].low = far.height
+    walk.path.waiting[0].low = far.height
     for _ in range(ANSWERS_MAX + 1):
         succession.answered(0, LightReply(ask.token, (), None, b"", (), 1), now_us)
         ask = succession.asks.pop()[1] if succession.asks else ask
@@ -223,7 +197,7 @@ def test_who_trickles_is_left_after_a_while() -> None:
     succession.offered(5, honest.offer(90), now_us)
     for step in range(1, WALK_US // TIMEOUT_US + 2):
         _, ask = succession.asks[-1]
-        succession._walks[5].waiting[0].low = 1 << 50  # as if there were many headers to be shown
+        succession._walks[5].path.waiting[0].low = 1 << 50  # as if there were many headers to be shown
         succession.answered(5, LightReply(ask.token, (), None, b"", (), 1), now_us + step * (TIMEOUT_US - 1))
         succession.tick([5], now_us + step * (TIMEOUT_US - 1))
         if succession.deadline() is None:

@@ -182,7 +182,8 @@ class Follower:
 
     async def _question(self, ask: Ask) -> Event:
         try:
-            return Answered(ask.source, await self._try(ask.source, lambda client: client.light(ask.height)))
+            reply = await self._try(ask.source, lambda client: client.light(ask.height))
+            return Answered(ask.source, ask.height, reply)
         except (LockstepError, OSError) as error:
             self._leave(ask.source)
             return Failed(ask.source, str(error) or "it does not answer")

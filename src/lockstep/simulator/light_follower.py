@@ -13,6 +13,7 @@ from lockstep.simulator.chance import stream
 from lockstep.simulator.history import Violation
 from lockstep.simulator.simulated_node import SimulatedNode
 from lockstep.simulator.world import World
+from lockstep.sync.bisection import pruned_below
 from lockstep.sync.light_client import (
     Adopted,
     Answered,
@@ -23,7 +24,6 @@ from lockstep.sync.light_client import (
     Follow,
     Forked,
     LightClient,
-    pruned_below,
 )
 from lockstep.sync.light_proof import check_outcome, check_state
 from lockstep.sync.light_state import LightState
@@ -113,7 +113,8 @@ class LightFollower:
         if asked != index or question is None:
             return
         if isinstance(message, LightReply):
-            self._step(Answered(index, message))
+            assert isinstance(question, AskLight)
+            self._step(Answered(index, question.height, message))
         elif not message.reason and message.finalization is not None:
             try:
                 self._check(question, message)

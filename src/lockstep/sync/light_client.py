@@ -1,8 +1,8 @@
 """The light client: follows certificates, asks witnesses, stops at a fork. Pure: `step(event, now_ms) -> effects`.
 
 Upon `Follow`: ask the primary for the newest certified header.
-Upon its answer: judge it (`light_rule`). Trusted: ask every witness for the same height. Out of trust's reach: ask for
-the header half-way, and come back to this one when that is trusted.
+Upon its answer: judge it (`light_rule`), over headers in between, where trust does not reach so far (`bisection`).
+Trusted: ask every witness for the same height.
 Upon a witness's answer: the same block and roots agree. Others that are validly certified are a fork: the client keeps
 the proof, and trusts nothing any more. Others that are not are the witness's lie.
 A witness that is ahead of a primary that has nothing newer takes its place. A source that lies or fails is dropped.
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from lockstep.base.errors import Reason, Refused
+from lockstep.base.marks import reached
+from lockstep.sync.bisection import Bisection, Turn
 from lockstep.sync.light_fork import Fork, differ, make_fork
 from lockstep.sync.light_rule import Anchor, Rule, Verdict, judge
 from lockstep.sync.light_shown import Shown, check_shown, examine
@@ -22,8 +24,6 @@ from lockstep.wire.certificate import Finalization
 from lockstep.wire.light import LightReply
 from lockstep.wire.validators import ValidatorSet
 
-PENDING_MAX: Final = 64
-"""Headers waiting for one half-way: halving any distance takes fewer."""
 SETS_MAX: Final = 16
 
 
@@ -36,9 +36,10 @@ class Follow:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A source answered an `Ask`."""
+    """A source answered the `Ask` for this height. One that is not waited for any more is of no use."""
 
     source: int
+    height: int
     reply: LightReply
 
 
@@ -107,35 +108,41 @@ class LightClient:
         else:
             self.chain_id = start.chain_id
             self._anchor = Anchor(start.height, None, start.validators_hash, None)
-        self._base = self._anchor
-        """What was trusted before the head in comparison."""
+        self._bases = [self._anchor]
+        """From where the head in comparison was reached: where the way to it began, and its last step."""
         self._head: Shown | None = None
         self._sets: dict[bytes, ValidatorSet] = {}
         """Sets that were trusted lately, by hash: older headers are theirs."""
         if isinstance(start, LightState):
             self._sets[start.validators.hash] = start.validators
-        self._pending: list[Shown] = []
+        self._way: Bisection | None = None
+        """To what the primary shows."""
+        self._awaited: dict[int, int] = {}
+        """Source → the height that it was asked for."""
         self.certificates = 0
         """Certificates whose signatures were checked, ever."""
 
     def step(self, event: Event, now_ms: int) -> list[Effect]:
-        """Take one event. `Follow` raises `Refused` when what is trusted has become too old: no source is to blame."""
+        """Take one event. Raises `Refused` when what is trusted has become too old: no source is to blame."""
         if self.fork is not None:
             return []
         match event:
             case Follow():
                 self._require_fresh(now_ms)
-                self._pending.clear()
-                return [Ask(self.sources[0], event.height)] if self.sources else []
+                self._way = None
+                return self._ask(self.sources[:1], event.height)
             case Failed():
                 return self._drop(event.source, event.why)
             case Answered():
-                if event.source not in self.sources:
+                if event.source not in self.sources or self._awaited.get(event.source) != event.height:
                     return []
+                del self._awaited[event.source]
                 try:
-                    return self._answered(event.source, event.reply, now_ms)
+                    shown = examine(event.reply, self.chain_id, event.height)
                 except Refused as refused:
                     return self._drop(event.source, str(refused))
+                self.certificates += shown is not None
+                return self._answered(event.source, shown, event.reply.lowest, now_ms)
 
     def validators(self, named: bytes) -> ValidatorSet | None:
         """A set that was trusted lately, by its hash."""
@@ -167,48 +174,57 @@ class LightClient:
             raise Refused(Reason.BAD_CERTIFICATE, f"another block of height {state.height} is trusted: ask witnesses")
         if header.height <= state.height or following is None:
             return []
-        self._base = anchor
-        return [*self._adopt(shown), *(Ask(witness, header.height) for witness in self.sources[1:])]
+        self._bases = [anchor]
+        return [*self._adopt(shown), *self._ask(self.sources[1:], header.height)]
 
     # -- inside --------------------------------------------------------------------------------------
 
     def _require_fresh(self, now_ms: int) -> None:
-        since_ms = self._anchor.time_ms
-        if since_ms is not None and since_ms + self.rule.period_ms <= now_ms:
+        if self.rule.is_expired(self._anchor, now_ms):
             raise Refused(Reason.EXPIRED, "the trusted header is older than the trusting period: give a new trust line")
 
-    def _answered(self, source: int, reply: LightReply, now_ms: int) -> list[Effect]:
-        shown = examine(reply, self.chain_id)
-        self.certificates += shown is not None
+    def _ask(self, sources: list[int], height: int) -> list[Effect]:
+        self._awaited |= dict.fromkeys(sources, height)
+        return [Ask(source, height) for source in sources]
+
+    def _answered(self, source: int, shown: Shown | None, lowest: int, now_ms: int) -> list[Effect]:
         if source != self.sources[0]:
             return self._compare(source, shown, now_ms)
+        if self._way is not None:
+            return self._take(source, self._way, self._way.shown(shown, lowest, now_ms))
         if shown is None:
-            if self._pending:
-                has_pruned = pruned_below(reply.lowest) if reply.lowest > 1 else ""
-                return self._drop(source, f"it has no certified block there{has_pruned}")
-            return [Ask(witness, 0) for witness in self.sources[1:]]
-        return self._judge(source, shown, now_ms)
-
-    def _judge(self, source: int, shown: Shown, now_ms: int) -> list[Effect]:
-        """Take the primary's header, and then those that waited for it."""
-        if self._pending and shown.header.height >= self._pending[-1].header.height:
-            return self._drop(source, f"it has no header below {self._pending[-1].header.height} to get there by")
-        if not self._pending and self.state is not None and shown.header.height <= self.state.height:
+            return self._ask(self.sources[1:], 0)
+        if self.state is not None and shown.header.height <= self.state.height:
             return self._known(source, shown, now_ms)
+        return self._set_out(source, shown, now_ms)
+
+    def _set_out(self, source: int, goal: Shown, now_ms: int) -> list[Effect]:
+        self._bases = [self._anchor]
+        self._way = Bisection(self._anchor, goal, self.rule)
+        return self._take(source, self._way, self._way.go(now_ms))
+
+    def _take(self, source: int, way: Bisection, turn: Turn) -> list[Effect]:
+        """Go on, where the primary leads."""
         effects: list[Effect] = []
-        self._pending.append(shown)
-        if len(self._pending) == 1:
-            self._base = self._anchor
-        while self._pending:
-            newest = self._pending[-1]
-            verdict, why = judge(self._anchor, newest.claim, now_ms, self.rule)
-            if verdict is Verdict.INVALID or len(self._pending) > PENDING_MAX:
-                return effects + self._drop(source, f"header {newest.header.height}: {why}")
-            if verdict is Verdict.NOT_ENOUGH_TRUST:
-                return [*effects, Ask(source, (self._anchor.height + newest.header.height) // 2)]
-            self._pending.pop()
-            effects += self._adopt(newest)
-        return effects + [Ask(witness, shown.header.height) for witness in self.sources[1:]]
+        for shown in way.trusted:
+            if shown.header.height > self._anchor.height:  # unless a proof has led further meanwhile
+                self._bases[1:] = [self._anchor]
+                effects += self._adopt(shown)
+        way.trusted.clear()
+        match turn:
+            case Turn.ASK:
+                reached("light: headers between are asked for")
+                return effects + self._ask([source], way.asked)
+            case Turn.ARRIVED:
+                self._way = None
+                return effects + self._ask(self.sources[1:], way.goal.header.height)
+            case Turn.EXPIRED:
+                self._way = None
+                raise Refused(Reason.EXPIRED, f"{way.why}: give a new trust line")
+            case Turn.FUTURE:
+                return effects + self._drop(source, f"{way.why}, or this machine's clock is slow")
+            case Turn.LACKS | Turn.LIED:
+                return effects + self._drop(source, way.why)
 
     def _known(self, source: int, shown: Shown, now_ms: int) -> list[Effect]:
         """The primary has nothing newer: maybe a witness has. At the trusted height it must have what is trusted."""
@@ -220,13 +236,14 @@ class LightClient:
             if self._head is not None:
                 return self._compare(source, shown, now_ms)
             return self._drop(source, f"it has another block of the trusted height {state.height}")
-        return [Ask(witness, 0) for witness in self.sources[1:]]
+        return self._ask(self.sources[1:], 0)
 
     def _adopt(self, shown: Shown) -> list[Effect]:
         self.state = shown.state
         self._anchor = self.state.anchor
         self._head = shown
         for validators in (shown.validators, self.state.validators):
+            self._sets.pop(validators.hash, None)
             self._sets[validators.hash] = validators
         while len(self._sets) > SETS_MAX:
             del self._sets[next(iter(self._sets))]
@@ -246,8 +263,9 @@ class LightClient:
         mine = Shown((head.header,), head.finalization, head.validators, head.signers, head.next_validators)
         if not differ(mine, shown):
             return [Agreed(source, height, is_behind=False)]
-        verdict, why = judge(self._base, shown.claim, now_ms, self.rule)
-        if verdict is not Verdict.SUCCESS:
+        verdicts = [judge(base, shown.claim, now_ms, self.rule) for base in self._bases]
+        if all(verdict is not Verdict.SUCCESS for verdict, _ in verdicts):
+            why = verdicts[0][1]
             return self._drop(source, f"it has another block of height {height}, without a certificate to trust: {why}")
         self.fork = make_fork(mine, shown)
         return [Forked(self.fork)]
@@ -259,19 +277,13 @@ class LightClient:
             return self._drop(source, f"header {shown.header.height}: {why}")
         self.sources.remove(source)
         self.sources.insert(0, source)
-        self._pending.clear()
-        return self._judge(source, shown, now_ms)
+        return self._set_out(source, shown, now_ms)
 
     def _drop(self, source: int, why: str) -> list[Effect]:
         if source not in self.sources:
             return []
         was_primary = self.sources[0] == source
         self.sources.remove(source)
-        self._pending.clear()
-        again: list[Effect] = [Ask(self.sources[0], 0)] if was_primary and self.sources else []
-        return [Dropped(source, why), *again]
-
-
-def pruned_below(lowest: int) -> str:
-    """What is added where a node that has nothing to show told why."""
-    return f": it has pruned all below height {lowest}"
+        if was_primary:
+            self._way = None
+        return [Dropped(source, why), *(self._ask(self.sources[:1], 0) if was_primary else [])]

@@ -39,6 +39,14 @@ class Rule:
     level: tuple[int, int] = (1, 3)
     """The share of the trusted set's stake that must be exceeded; from 1/3 to 1."""
 
+    def is_expired(self, anchor: "Anchor", now_ms: int) -> bool:
+        """Whether the trusted header has become too old to say anything."""
+        return anchor.time_ms is not None and anchor.time_ms + self.period_ms <= now_ms
+
+    def is_future(self, claim: "Claim", now_ms: int) -> bool:
+        """Whether a header is further ahead of our clock than clocks drift."""
+        return claim.time_ms >= now_ms + self.drift_ms
+
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
@@ -84,13 +92,13 @@ def judge(anchor: Anchor, claim: Claim, now_ms: int, rule: Rule) -> tuple[Verdic
 
 def _invalid(anchor: Anchor, claim: Claim, now_ms: int, rule: Rule) -> str:
     """Why nothing could make the claim hold now; empty when nothing speaks against it."""
-    if anchor.time_ms is not None and anchor.time_ms + rule.period_ms <= now_ms:
+    if rule.is_expired(anchor, now_ms):
         return "the trusted header is older than the trusting period: a new trust root is needed"
     if claim.height <= anchor.height:
         return f"its height {claim.height} is not above the trusted {anchor.height}"
     if anchor.time_ms is not None and claim.time_ms < anchor.time_ms:
         return "it is older than the trusted header below it"
-    if claim.time_ms >= now_ms + rule.drift_ms:
+    if rule.is_future(claim, now_ms):
         return "it is from the future"
     places = {key: place for place, key in enumerate(claim.validators.keys)}
     if len(set(claim.signers)) != len(claim.signers) or any(key not in places for key in claim.signers):

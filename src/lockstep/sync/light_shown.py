@@ -49,11 +49,14 @@ class Shown:
         return LightState(final.height, self.header.time_ms, final.block, final.state_root, final.event_root, deciding)
 
 
-def examine(reply: LightReply, chain_id: bytes) -> Shown | None:
-    """The reply's content; None when it is empty; raises `Refused` when its parts do not belong together."""
+def examine(reply: LightReply, chain_id: bytes, asked: int = 0) -> Shown | None:
+    """The reply's content; None when it is empty; raises `Refused` when its parts do not belong together, or do not
+    begin at the height that was asked for (0: whichever is the newest)."""
     if reply.finalization is None or not reply.headers:
         return None
     headers = linked(reply.headers)
+    if asked not in (0, headers[0].height):
+        raise Refused(Reason.MALFORMED, f"header {headers[0].height} is shown where {asked} was asked for")
     last = headers[-1]
     validators = shown_set(reply.keys, reply.stakes, chain_id, last.validators)
     following = validators

@@ -1,13 +1,11 @@
 """From the validators that are known here to those that signed an offered checkpoint, over the changes between them.
 
-Upon an offer by a set that is not known: judge its header by the light client's rule (`light_rule`), from the newest
-  header that is trusted here. Where trust does not reach so far, ask the peer that offered it for the certified header
-  half-way, and again for one half-way to that; down, if need be, to an epoch's last block, whose certificate by a set
-  that is known names the next set.
-Upon an answer: what its own header names and signs must hold, or the peer is blamed. Trusted: go on from there, with
-  what waited for it. What was trusted once is where the next peer's walk begins.
-Upon an answer without a header, because the peer has pruned it or has no certificates there; upon none in time: leave
-  the peer alone for a while. Others are asked meanwhile, some at a time.
+Upon an offer by a set that is not known: judge its header by the light client's rule, from the newest header that is
+  trusted here, over headers in between that the peer shows (`bisection`). What was trusted once is where the next
+  peer's walk begins.
+Upon an answer that can't hold: the peer is blamed.
+Upon none in time, or none that leads further: leave the peer alone for a while. Others are asked meanwhile, some at a
+  time.
 When the offer's own header is trusted, so is its set, for this offer and for others.
 
 So a set is trusted here only if certificates lead to it, each by more than a third of the set before. That holds as
@@ -23,10 +21,11 @@ from typing import Final
 
 from lockstep.base.errors import Refused
 from lockstep.base.marks import reached
-from lockstep.sync.light_rule import DAY_MS, Anchor, Claim, Rule, Verdict, judge
+from lockstep.sync.bisection import Bisection, Turn
+from lockstep.sync.light_rule import DAY_MS, Anchor, Rule
 from lockstep.sync.light_shown import Shown, examine
 from lockstep.wire.block import Header
-from lockstep.wire.light import HEADERS_PER_REPLY_MAX, AskLight, LightReply
+from lockstep.wire.light import AskLight, LightReply
 from lockstep.wire.message import CheckpointOffer
 from lockstep.wire.validators import ValidatorSet
 
@@ -34,23 +33,10 @@ WALKS_MAX: Final = 4
 """Peers that are asked at a time."""
 TIMEOUT_US: Final = 1_500_000
 WALK_US: Final = 15_000_000
-ANSWERS_MAX: Final = 128
-"""So long, and so many answers, may a peer take until it leads to something that is trusted, again and again. Halving
-any distance takes fewer."""
+"""So long may a peer take until it leads to something that is trusted, again and again."""
 RESTING_US: Final = 1_000_000
 DOUBLINGS_MAX: Final = 5
 SETS_MAX: Final = 16
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A header that is out of trust's reach."""
-
-    shown: Shown
-    low: int
-    """From here on up to it there is no other certified header, if its sender is right."""
-    first: int
-    """Headers that link from this height up to it were shown."""
 
 
 @dataclass(slots=True)
@@ -58,18 +44,11 @@ class _Walk:
     """What one peer leads to."""
 
     offer: CheckpointOffer
-    anchor: Anchor
-    waiting: list[_Waiting]
-    """The offer's header, and then lower and lower ones."""
-    token: int = 0
-    half_way: int = 0
-    """The certified header of this height is looked for, or the next above it."""
-    asked: int = 0
-    """The height that was asked for: half-way, or above that."""
-    due_us: int = 0
-    began_us: int = 0
+    path: Bisection
+    began_us: int
     """Or when something was trusted last."""
-    answers: int = 0
+    token: int = 0
+    due_us: int = 0
 
 
 @dataclass(slots=True)
@@ -97,7 +76,7 @@ class Succession:
         self._walks: dict[int, _Walk] = {}
         self._resting: dict[int, _Resting] = {}
         self._token = 0
-        self._told: dict[str, None] = {}
+        self._told: dict[Turn, None] = {}
         self.asks: list[tuple[int, AskLight]] = []
         """Requests to be sent, by peer."""
         self.trusted: list[tuple[int, CheckpointOffer]] = []
@@ -160,95 +139,48 @@ class Succession:
         if self._newest is not None and anchor.height < self._newest.height < height:
             anchor = self._newest
         reached("succession: a walk begins")
-        self._walks[peer] = _Walk(offer, anchor, [_Waiting(shown, height, height)], began_us=now_us)
-        self._go(peer, self._walks[peer], now_us)
+        walk = self._walks[peer] = _Walk(offer, Bisection(anchor, shown, self._rule), now_us)
+        self._turn(peer, walk, walk.path.go(now_us // 1000), now_us)
 
     def answered(self, peer: int, reply: LightReply, now_us: int) -> None:
         """An answer came. One that nobody waits for any more is of no use, and no lie."""
         walk = self._walks.get(peer)
         if walk is None or reply.token != walk.token:
             return
-        walk.answers += 1
         try:
-            shown = examine(reply, self._chain_id)
+            shown = examine(reply, self._chain_id, walk.path.asked)
         except Refused as refused:
             self._blame(peer, str(refused))
             return
-        if walk.answers > ANSWERS_MAX:
-            self._rest(peer, now_us)
-        elif shown is None:
-            self._lacks(peer, walk, reply.lowest, now_us)
-        elif shown.headers[0].height != walk.asked:
-            self._blame(peer, f"it shows header {shown.headers[0].height} where {walk.asked} was asked for")
-        else:
-            lowest = walk.waiting[-1]
-            if shown.header.height < lowest.low:
-                walk.waiting.append(_Waiting(shown, walk.half_way, walk.asked))
-            else:
-                lowest.low = walk.half_way
-                if any(header.digest == lowest.shown.header.digest for header in shown.headers):
-                    lowest.first = walk.asked
-            self._go(peer, walk, now_us)
+        self._turn(peer, walk, walk.path.shown(shown, reply.lowest, now_us // 1000), now_us)
 
-    def _lacks(self, peer: int, walk: _Walk, lowest: int, now_us: int) -> None:
-        """Nothing at this height: it was pruned there; or no header is certified in all that an answer has room for."""
-        above = walk.asked + HEADERS_PER_REPLY_MAX
-        if walk.asked < lowest:
-            reached("succession: a peer has no headers there")
-            self._rest(peer, now_us)
-        elif above < walk.waiting[-1].low:
-            reached("succession: no certificate in many headers")
-            self._ask(peer, walk, above, now_us)
-        else:
-            walk.waiting[-1].low = walk.half_way
-            self._go(peer, walk, now_us)
-
-    def _go(self, peer: int, walk: _Walk, now_us: int) -> None:
-        """Trust what can be trusted now, and ask for what is between that and what cannot."""
-        while walk.waiting:
-            anchor, newest = walk.anchor, walk.waiting[-1]
-            claim = newest.shown.claim
-            if self._is_out_of_time(anchor, claim, now_us // 1000):
+    def _turn(self, peer: int, walk: _Walk, turn: Turn, now_us: int) -> None:
+        path = walk.path
+        for shown in path.trusted:
+            self._trust(walk, shown, now_us)
+        path.trusted.clear()
+        match turn:
+            case Turn.ASK:
+                reached("succession: headers between are asked for")
+                self._token += 1
+                walk.token = self._token
+                walk.due_us = min(now_us + TIMEOUT_US, walk.began_us + WALK_US)
+                self.asks.append((peer, AskLight(walk.token, path.asked)))
+            case Turn.ARRIVED:
+                del self._walks[peer]
+                self._resting.pop(peer, None)
+                self.trusted.append((peer, walk.offer))
+            case Turn.LIED:
+                self._blame(peer, path.why)
+            case Turn.LACKS | Turn.EXPIRED | Turn.FUTURE:
+                self._tell(turn, path)
                 self._rest(peer, now_us)
-                return
-            verdict, why = judge(anchor, claim, now_us // 1000, self._rule)
-            if verdict is Verdict.INVALID:
-                self._blame(peer, f"header {claim.height}: {why}")
-                return
-            if verdict is Verdict.NOT_ENOUGH_TRUST:
-                self._halve(peer, walk, newest, now_us)
-                return
-            walk.waiting.pop()
-            self._trust(walk, newest.shown, now_us)
-        del self._walks[peer]
-        self._resting.pop(peer, None)
-        self.trusted.append((peer, walk.offer))
-
-    def _halve(self, peer: int, walk: _Walk, newest: _Waiting, now_us: int) -> None:
-        below = walk.anchor.height
-        if newest.low > below + 1:
-            reached("succession: headers between are asked for")
-            walk.half_way = (below + newest.low) // 2
-            self._ask(peer, walk, walk.half_way, now_us)
-        elif newest.first == below + 1:
-            # All headers from the trusted one on, linked, and an epoch ends among them: its last block is final by
-            # itself (decision 0017), so its certificate would have been shown.
-            self._blame(peer, f"no certificates lead from block {below} to header {newest.shown.header.height}")
-        else:
-            reached("succession: a peer has too few certificates")
-            self._rest(peer, now_us)
-
-    def _ask(self, peer: int, walk: _Walk, height: int, now_us: int) -> None:
-        self._token += 1
-        walk.token, walk.asked = self._token, height
-        walk.due_us = min(now_us + TIMEOUT_US, walk.began_us + WALK_US)
-        self.asks.append((peer, AskLight(self._token, height)))
 
     def _trust(self, walk: _Walk, shown: Shown, now_us: int) -> None:
         state = shown.state
-        walk.anchor, walk.answers, walk.began_us = state.anchor, 0, now_us
-        if self._newest is None or self._newest.height < walk.anchor.height:
-            self._newest = walk.anchor
+        walk.began_us = now_us
+        if self._newest is None or self._newest.height < state.height:
+            self._newest = state.anchor
         for validators in (shown.validators, state.validators):
             self._sets.pop(validators.hash, None)
             self._sets[validators.hash] = validators, shown.header.time_ms
@@ -257,29 +189,22 @@ class Succession:
 
     # -- ends -----------------------------------------------------------------------------------------
 
-    def _is_out_of_time(self, anchor: Anchor, claim: Claim, now_ms: int) -> bool:
-        """Whether nothing can be said, for a clock's sake: that is nobody's lie. The operator is told, once."""
-        if anchor.time_ms is not None and anchor.time_ms + self._rule.period_ms <= now_ms:
+    def _tell(self, turn: Turn, path: Bisection) -> None:
+        """What a clock forbids is nobody's lie. The operator is told, once."""
+        if turn is Turn.EXPIRED:
             reached("succession: what is trusted is too old")
-            self._tell(
-                "period",
-                f"a state by other validators is offered; block {anchor.height}, from which they would be verified, is "
-                f"older than {self._rule.period_ms // DAY_MS} days: its validators may have left since, so only blocks "
-                "are fetched. Connect a node that keeps them all (mode archive)",
+            text = (
+                f"a state by other validators is offered; block {path.anchor.height}, from which they would be "
+                f"verified, is older than {self._rule.period_ms // DAY_MS} days: its validators may have left since, "
+                "so only blocks are fetched. Connect a node that keeps them all (mode archive)"
             )
-            return True
-        if claim.time_ms >= now_ms + self._rule.drift_ms:
+        elif turn is Turn.FUTURE:
             reached("succession: a header from the future")
-            self._tell(
-                "future",
-                f"header {claim.height} is from the future, so it can't be verified: check this machine's clock",
-            )
-            return True
-        return False
-
-    def _tell(self, kind: str, text: str) -> None:
-        if kind not in self._told:
-            self._told[kind] = None
+            text = f"{path.why}, so it can't be verified: check this machine's clock"
+        else:
+            return
+        if turn not in self._told:
+            self._told[turn] = None
             self._notes.append(text)
 
     def _rest(self, peer: int, now_us: int) -> None:

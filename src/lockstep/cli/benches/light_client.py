@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from lockstep.base.digest import digest
 from lockstep.base.keys import PrivateKey
-from lockstep.sync.light_client import Adopted, Answered, LightClient
+from lockstep.sync.light_client import Adopted, Answered, Follow, LightClient
 from lockstep.sync.light_shown import Shown, examine
 from lockstep.sync.light_state import decode_light_state
 from lockstep.wire.block import Header, genesis_header
@@ -68,7 +68,8 @@ def _skip(stored: bytes, raw: bytes, now_ms: int) -> tuple[float, int]:
     client = LightClient(decode_light_state(stored), 1)
     reply = decode_reply(raw)
     assert isinstance(reply, LightReply)
-    effects = client.step(Answered(0, reply), now_ms)
+    client.step(Follow(), now_ms)
+    effects = client.step(Answered(0, 0, reply), now_ms)
     elapsed = (time.perf_counter() - began) * 1e3
     assert isinstance(effects[0], Adopted) and effects[0].state.height == MISSED + 1
     return elapsed, client.certificates
