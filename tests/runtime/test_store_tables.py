@@ -9,18 +9,32 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
+from lockstep.base import marks
 from lockstep.ledger.changes import ChunkSet
 from lockstep.ledger.manifest import Manifest, TableEntry
 from lockstep.ledger.subtree import ChunkTree, leaf_values
-from lockstep.runtime import fold
+from lockstep.runtime import fold, leaf_pages
 from lockstep.runtime.flat_tables import Span
 from lockstep.runtime.store import CheckpointMeta, PinnedCheckpoint, Store
+from lockstep.sync.state_hash import nodes_above
+from lockstep.sync.state_request import PAGE_LEVEL
 from lockstep.sync.state_walk import Arrived
+from lockstep.sync.stored_table import StoredTable
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.codec import encode
 
 ROW = 16
+MOST_CHUNKS = (90, 90, 800)
 Tables = list[bytes]
+WORKED_OUT = "stored table: kept nodes are worked out again"
+
+
+@pytest.fixture
+def marked() -> Iterator[dict[str, int]]:
+    counts: dict[str, int] = {}
+    marks.collect(counts)
+    yield counts
+    marks.collect(None)
 
 
 def manifest(tables: Tables) -> bytes:
@@ -57,8 +71,14 @@ def check(pinned: PinnedCheckpoint, tables: Tables) -> None:
         for first in range(0, chunks, 37):
             count = min(97, chunks - first)
             assert spelt_out(pinned.spans(number, first, count)) == pinned.read(number, first, count)
-        tree = ChunkTree(pinned.leaves(number, len(data)), data if chunks == 1 else b"")
+        stored = StoredTable(pinned, number, len(data), blake3(data).digest())
+        leaves = stored.kept_leaves(0, chunks)
+        tree = ChunkTree(leaves, data if chunks == 1 else b"")
         assert tree.hash == blake3(data).digest(), f"the leaves of table {number}"
+        if stored.base:
+            kept = pinned.page_values(number, -(-chunks // 32))
+            assert (kept == nodes_above(leaves, PAGE_LEVEL)).all(), f"the values of pages of table {number}"
+        assert (stored.leaves(np.arange(chunks)[::3]) == leaves[::3]).all()
 
 
 def spelt_out(pieces: list[bytes | Span]) -> bytes:
@@ -101,8 +121,9 @@ class Life:
     def next_state(self) -> Tables:
         """Tables that grew, shrank, or have other bytes here and there."""
         new = []
-        for data in self.tables:
-            size = int(self.random.integers(0, 90)) * 1024 // ROW * ROW + int(self.random.integers(0, 64)) * ROW
+        for number, data in enumerate(self.tables):
+            chunks = int(self.random.integers(0, MOST_CHUNKS[number]))
+            size = chunks * 1024 // ROW * ROW + int(self.random.integers(0, 64)) * ROW
             if self.random.random() < 0.5:
                 size = len(data)
             grown = bytearray(data[:size])
@@ -175,8 +196,11 @@ class Life:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_whatever_is_written_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+def test_whatever_is_written_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marked: dict[str, int], seed: int
+) -> None:
     monkeypatch.setattr(fold, "FOLD_CHUNKS_MIN", 40)
+    monkeypatch.setattr(fold, "FOLD_SHARE", 1 if seed % 2 else 4)
     life = Life(tmp_path, seed)
     for _ in range(14):
         (life.write if life.random.random() < 0.6 else life.fetch)()
@@ -190,4 +214,26 @@ def test_whatever_is_written_is_there(tmp_path: Path, monkeypatch: pytest.Monkey
     life.reopen()
     check_store(life.store, life.tables)
     assert len(list(tmp_path.glob("tables-*"))) <= 1
+    life.store.close()
+    assert not marked, "kept nodes always lead to the hash"
+
+
+def test_a_home_without_values_of_pages_gets_them_with_the_next_checkpoint(
+    tmp_path: Path, marked: dict[str, int]
+) -> None:
+    life = Life(tmp_path, 3)
+    life.tables = [b"", b"", life.bytes(700 * 1024)]
+    full = ChunkSet(2, np.arange(700, dtype=np.int32), rows_of(life.tables[2], list(range(700))))
+    life.store.write(meta(1, life.tables), [full], {}, {})
+    with life.store._env.begin(write=True) as transaction:
+        life.store._databases.leaves.cut(transaction, 2 | leaf_pages._VALUES, 0)
+    pinned = life.store.pin()
+    assert pinned is not None and not pinned.page_values(2, 22).any()
+    stored = StoredTable(pinned, 2, 700 * 1024, blake3(life.tables[2]).digest())
+    assert stored.tree.hash == blake3(life.tables[2]).digest() and marked == {WORKED_OUT: 1}
+    pinned.close()
+    life.height = 1
+    life.write()
+    check_store(life.store, life.tables)
+    assert marked == {WORKED_OUT: 1, "checkpoint: the values of pages are worked out from all leaves": 1}
     life.store.close()

@@ -15,7 +15,8 @@ from lockstep.ledger.subtree import leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.sync.checkpoint_server import CheckpointServer, PinnedState
 from lockstep.sync.local_state import local_table
-from lockstep.sync.state_hash import hash_part
+from lockstep.sync.state_hash import hash_part, nodes_above
+from lockstep.sync.state_request import PAGE_LEVEL
 from lockstep.sync.state_sync import StateSync
 from lockstep.sync.state_walk import LocalTable
 from lockstep.wire.block import Header
@@ -67,10 +68,13 @@ class MadeState:
         data = self.tables[table][first * CHUNK_BYTES : (first + count) * CHUNK_BYTES]
         return data.ljust(count * CHUNK_BYTES, b"\0")
 
-    def leaves(self, table: int, used: int) -> np.ndarray:
-        chunks = -(-used // CHUNK_BYTES)
-        data = np.frombuffer(self.read(table, 0, chunks), np.uint8).reshape(-1, CHUNK_BYTES)
-        return leaf_values(data, np.arange(chunks), used)
+    def leaves(self, table: int, first: int, count: int) -> np.ndarray:
+        data = np.frombuffer(self.read(table, first, count), np.uint8).reshape(-1, CHUNK_BYTES)
+        return leaf_values(data, np.arange(first, first + count), len(self.tables[table]))
+
+    def page_values(self, table: int, pages: int) -> np.ndarray:
+        chunks = -(-len(self.tables[table]) // CHUNK_BYTES)
+        return nodes_above(self.leaves(table, 0, chunks), PAGE_LEVEL)
 
     def close(self) -> None:
         pass

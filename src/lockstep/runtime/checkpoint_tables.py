@@ -13,13 +13,16 @@ from typing import Any, Final, NamedTuple
 import lmdb
 import numpy as np
 
+from lockstep.base.marks import reached
 from lockstep.ledger.changes import ChunkSet
 from lockstep.ledger.manifest import Manifest, TableEntry
-from lockstep.ledger.subtree import leaf_values
+from lockstep.ledger.subtree import ChunkTree, leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.runtime.block_index import PUTS_AT_ONCE
 from lockstep.runtime.flat_tables import FlatTables, Span
-from lockstep.runtime.leaf_pages import LeafPages
+from lockstep.runtime.leaf_pages import PAGE_LEAVES, LeafPages
+from lockstep.sync.state_hash import nodes_above
+from lockstep.sync.state_request import PAGE_LEVEL, base_level
 
 Array = np.ndarray[Any, Any]
 CHUNK_KEY: Final = struct.Struct(">HI")
@@ -80,6 +83,10 @@ class CheckpointTables:
         values = np.zeros((count, 8), np.uint32) if self._flat is None else self._flat.leaves(table, first, count)
         self._pages.read(self._transaction, table, first, values)
         return values
+
+    def page_values(self, table: int, pages: int) -> Array:
+        """The nodes on `PAGE_LEVEL` as they are kept, (pages, 8) uint32; zeros where none is."""
+        return self._pages.values(self._transaction, table, pages)
 
     def sets(self) -> list[ChunkSet]:
         """All chunks: those in flat files, then those that were written later."""
@@ -171,6 +178,26 @@ class CheckpointTables:
                 numbers = first + np.flatnonzero(np.logical_not(self.leaves(table, first, count).any(axis=1)))
                 leaves = leaf_values(zeros[: len(numbers)], numbers, entry.used_bytes)
                 self._pages.write(self._transaction, self._flat, table, numbers, leaves)
+
+    def seal(self, manifest: Manifest) -> None:
+        """Once everything is written: see that the values of pages lead to the tables' hashes, and work them out from
+        all leaves where they don't (a home of an older version has none)."""
+        for table, entry in enumerate(manifest.tables):
+            chunks = chunks_of(entry)
+            if base_level(chunks) == 0:
+                continue  # held as a whole by whoever looks at it
+            pages = -(-chunks // PAGE_LEAVES)
+            begin = (pages - 1) * PAGE_LEAVES
+            last = nodes_above(self.leaves(table, begin, chunks - begin), PAGE_LEVEL)
+            self._pages.write_values(self._transaction, table, np.array([pages - 1]), last)
+            if ChunkTree(self.page_values(table, pages)).hash != entry.hash:
+                reached("checkpoint: the values of pages are worked out from all leaves")
+                self.fill(manifest, None)
+                self.put_values(table, nodes_above(self.leaves(table, 0, chunks), PAGE_LEVEL))
+
+    def put_values(self, table: int, values: Array) -> None:
+        """The nodes on `PAGE_LEVEL`, all."""
+        self._pages.write_values(self._transaction, table, np.arange(len(values)), values)
 
     def _is_here(self, table: int, number: int) -> bool:
         is_below = self._flat is not None and number < self._flat.chunks(table)

@@ -14,6 +14,8 @@ from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.runtime.checkpoint_tables import CheckpointTables, chunks_of, edges
 from lockstep.runtime.flat_tables import Base
 from lockstep.runtime.staging import AT_ONCE, Staging
+from lockstep.sync.state_hash import nodes_above
+from lockstep.sync.state_request import PAGE_LEVEL
 
 Array = np.ndarray[Any, Any]
 FOLD_CHUNKS_MIN: Final = 65_536
@@ -29,7 +31,9 @@ def is_worth_folding(chunks: int, manifest: Manifest) -> bool:
 
 def fold(here: CheckpointTables, staging: Staging, manifest: Manifest, before: Manifest | None) -> Base:
     """Fill the staging area with what it doesn't have of the state that `manifest` is of and `here` has; `before` is
-    the state of `here`. All is durable when this returns; the staging area is empty, its folder the new base."""
+    the state of `here`. All is durable when this returns; the staging area is empty, its folder the new base; what
+    `here` has in LMDB is replaced by the nodes on `PAGE_LEVEL`."""
+    values = []
     for table, entry in enumerate(manifest.tables):
         chunks = chunks_of(entry)
         leaves = staging.leaves(table, chunks)
@@ -47,9 +51,13 @@ def fold(here: CheckpointTables, staging: Staging, manifest: Manifest, before: M
             rows = np.frombuffer(data, np.uint8).reshape(-1, CHUNK_BYTES)
             leaves[numbers] = leaf_values(rows, numbers, entry.used_bytes)
         staging.writer.put_leaves(table, leaves)
+        values.append(nodes_above(leaves, PAGE_LEVEL))
     staging.settle()
     staging.writer.sync()
     staging.release()
+    here.clear()
+    for table, nodes in enumerate(values):
+        here.put_values(table, nodes)
     return Base(staging.folder.name, tuple(chunks_of(entry) for entry in manifest.tables))
 
 

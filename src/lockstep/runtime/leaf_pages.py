@@ -1,8 +1,9 @@
 """The chaining values of the checkpoint's chunks, beside them in the store, 32 to a page: of the pages that are not as
-in the flat files.
+in the flat files. And the *value* of each page, which is the node five levels above its leaves: of all pages,
+themselves 32 to a page. A page and its value are written together.
 
-They are what makes a tree quick to have: reading them back and hashing the levels above takes a hundredth of the time
-of hashing the chunks, so a peer can be served, and a difference looked for, without reading the whole state.
+They are what makes a tree quick to have: a megabyte of values for a gigabyte of state, and leaves only where something
+is looked for, so a peer can be served, and a difference found, without reading or hashing the rest.
 """
 
 import struct
@@ -13,11 +14,15 @@ import lmdb
 import numpy as np
 
 from lockstep.runtime.flat_tables import FlatTables
+from lockstep.sync.state_hash import nodes_above
+from lockstep.sync.state_request import PAGE_LEVEL, firsts
 
 Array = np.ndarray[Any, Any]
-PAGE_LEAVES: Final = 32
+PAGE_LEAVES: Final = 1 << PAGE_LEVEL
 _PAGE_BYTES: Final = 32 * PAGE_LEAVES
 _KEY: Final = struct.Struct(">HI")
+_VALUES: Final = 0x8000
+"""Added to a table's number: the values of its pages."""
 
 
 class LeafPages:
@@ -34,8 +39,9 @@ class LeafPages:
         self, transaction: "lmdb.Transaction", flat: FlatTables | None, table: int, numbers: Array, leaves: Array
     ) -> None:
         """Set the leaves, (k, 8) uint32, of some chunks, (k,) int64, ascending. A page that is not here yet begins as
-        the flat files have it."""
+        the flat files have it. The value of a table's last page is right after `end`."""
         pages = numbers // PAGE_LEAVES
+        written: list[Array] = []
         begins = np.concatenate(([0], np.flatnonzero(np.diff(pages)) + 1, [len(pages)])).tolist()
         for begin, end in pairwise(begins):
             if begin == end:
@@ -48,9 +54,25 @@ class LeafPages:
                 rows = _page(value)
             rows[numbers[begin:end] % PAGE_LEAVES] = leaves[begin:end]
             transaction.put(key, rows.tobytes(), db=self._database)
+            written.append(rows)
+        if written and table < _VALUES:
+            values = nodes_above(np.concatenate(written), PAGE_LEVEL)
+            self.write_values(transaction, table, firsts(pages), values)
+
+    def write_values(self, transaction: "lmdb.Transaction", table: int, pages: Array, values: Array) -> None:
+        """Set the values, (k, 8) uint32, of some pages, (k,) int64, ascending."""
+        self.write(transaction, None, table | _VALUES, pages, values)
+
+    def values(self, transaction: "lmdb.Transaction", table: int, pages: int) -> Array:
+        """The values of a table's pages, (pages, 8) uint32; zeros of those that are not known."""
+        found = np.zeros((pages, 8), np.uint32)
+        self.read(transaction, table | _VALUES, 0, found)
+        return found
 
     def cut(self, transaction: "lmdb.Transaction", table: int, chunks: int) -> None:
         """Forget what lies beyond a table's chunks."""
+        if table < _VALUES:
+            self.cut(transaction, table | _VALUES, -(-chunks // PAGE_LEAVES))
         page, rest = divmod(chunks, PAGE_LEAVES)
         key = _KEY.pack(table, page)
         value = transaction.get(key, db=self._database)

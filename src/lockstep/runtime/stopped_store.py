@@ -65,6 +65,8 @@ class StoppedStore(Store):
             return
         for part in self._older.sets(transaction, height):
             tables.put(part.table, part.chunks.astype(np.int64), part.data)
-        tables.end(parse_manifest(metas[0].manifest), parse_manifest(newest.manifest))
+        manifest = parse_manifest(metas[0].manifest)
+        tables.end(manifest, parse_manifest(newest.manifest))
+        tables.seal(manifest)
         self._older.forget_from(transaction, height)
         self._put_meta(transaction, metas[0], {}, {})

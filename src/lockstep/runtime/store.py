@@ -10,6 +10,7 @@ Keys sort by what they mean, so they are big-endian; values are little-endian.
              "base"                    → `Base`: the folder of flat files that lie under the chunks, if any
     chunks   table u16, chunk u32      → 1024 bytes, written since the flat files were
     leaves   table u16, page u32       → chaining values of 32 chunks, 32 bytes each; zeros for one that is not there
+             table + 0x8000, page/32   → values of 32 pages, those of flat files too
     blocks, fates, headers, segments   see `BlockIndex`
     older, images                      see `OlderCheckpoints`
 
@@ -31,8 +32,6 @@ import numpy as np
 from lockstep.base.errors import StorageFailed
 from lockstep.ledger.changes import ChunkSet
 from lockstep.ledger.manifest import Manifest, parse_manifest
-from lockstep.ledger.subtree import known, leaf_values
-from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.runtime.block_index import BlockIndex, BlockPlace, FatePlace
 from lockstep.runtime.checkpoint_tables import CheckpointTables, Databases, chunks_of
 from lockstep.runtime.flat_tables import Base, FlatTables, Span
@@ -156,7 +155,8 @@ class Store:
         base = None
         if is_worth_folding(tables.changed_chunks(), manifest):
             base = fold(tables, self._staging, manifest, manifest)
-            tables.clear()
+        else:
+            tables.seal(manifest)
         self._put_base(transaction, tables, base)
         return base is not None
 
@@ -251,12 +251,12 @@ class Store:
             base = None
             if before is None or is_worth_folding(sum(map(len, fetched.values())) + tables.changed_chunks(), manifest):
                 base = fold(tables, self._staging, manifest, before)
-                tables.clear()
             else:
                 for part in self._staging.parts([chunks_of(entry) for entry in manifest.tables]):
                     tables.put(part.table, part.numbers, part.data, part.leaves)
                 tables.cut(manifest)
                 tables.end(manifest, before)
+                tables.seal(manifest)
             self._put_base(transaction, tables, base)
             self._put_meta(transaction, meta, blocks, fates)
             self.blocks.skip_to(transaction, meta.height)
@@ -348,13 +348,13 @@ class PinnedCheckpoint:
         self._transaction = transaction
         self._tables = tables
 
-    def leaves(self, table: int, used: int) -> "np.ndarray[Any, Any]":
-        """Chaining values of all chunks of a table with so many used bytes."""
-        leaves = self._tables.leaves(table, 0, -(-used // CHUNK_BYTES))
-        absent = np.flatnonzero(np.logical_not(known(leaves)))
-        if len(absent):  # never written: zeros
-            leaves[absent] = leaf_values(np.zeros((len(absent), CHUNK_BYTES), np.uint8), absent, used)
-        return leaves
+    def leaves(self, table: int, first: int, count: int) -> "np.ndarray[Any, Any]":
+        """Chaining values, (count, 8) uint32, of the chunks from `first` on; zeros of one that was never written."""
+        return self._tables.leaves(table, first, count)
+
+    def page_values(self, table: int, pages: int) -> "np.ndarray[Any, Any]":
+        """The nodes on `PAGE_LEVEL` as they are kept, (pages, 8) uint32; zeros where none is."""
+        return self._tables.page_values(table, pages)
 
     def read(self, table: int, first: int, count: int) -> bytes:
         """So many chunks of a table; one that was never written is zeros."""

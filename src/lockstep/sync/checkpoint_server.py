@@ -9,8 +9,8 @@ Upon `FetchState`: nodes, chunks, or the chunks that differ below the named node
 request that asks for more than an answer may carry, or for nodes that don't exist, is a lie (`Refused`): the manifest
 told the asker the shape.
 
-A table's tree is built from its leaves, which the store keeps, when it is first asked for, and is kept as long as the
-pin: 64 bytes a chunk.
+The upper part of a table's tree is read from the store when it is first asked for, and stays as long as the pin: 2
+bytes a chunk. Leaves are read where they are asked for.
 """
 
 from typing import Any, Final, NamedTuple, Protocol
@@ -21,10 +21,11 @@ import numpy as np
 from lockstep.base.errors import Reason, Refused
 from lockstep.base.limits import VALIDATORS_MAX
 from lockstep.ledger.manifest import Manifest, parse_manifest
-from lockstep.ledger.subtree import ChunkTree, top_level, width
+from lockstep.ledger.subtree import top_level, width
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.sync.state_changes import changed_data, marks, unpack_marks
-from lockstep.sync.state_request import RANGE_LEVEL, children_level, covered, runs
+from lockstep.sync.state_request import RANGE_LEVEL, children_level, covered, places_below, runs
+from lockstep.sync.stored_table import KeptTables, StoredTable
 from lockstep.venue import schema
 from lockstep.venue.roster_rows import set_in_force
 from lockstep.wire.message import STATE_CHUNKS_MAX, CheckpointOffer, FetchState, StatePart
@@ -36,17 +37,11 @@ CHANGED_CHUNKS_MAX: Final = 1_000
 PIN_US: Final = 120_000_000
 
 
-class PinnedState(Protocol):
+class PinnedState(KeptTables, Protocol):
     """One checkpoint, which stays as it is until `close`."""
 
     offer: CheckpointOffer
     height: int
-
-    def read(self, table: int, first: int, count: int) -> bytes:
-        """So many chunks of a table, 1024 bytes each; one that was never written is zeros."""
-
-    def leaves(self, table: int, used: int) -> "np.ndarray[Any, Any]":
-        """Chaining values, (chunks, 8) uint32, of all chunks of a table with so many used bytes."""
 
     def close(self) -> None:
         """It is not needed any more."""
@@ -70,7 +65,7 @@ class _Pin:
         self.manifest: Manifest = parse_manifest(state.offer.manifest)
         self.began_us = self.asked_us = now_us
         self.offer = self._with_validators(state.offer)
-        self._trees: dict[int, ChunkTree] = {}
+        self._tables: dict[int, StoredTable] = {}
 
     def _with_validators(self, offer: CheckpointOffer) -> CheckpointOffer:
         """With the set that signed it, which is the one that its state tells: no epoch ends at a checkpoint."""
@@ -91,14 +86,11 @@ class _Pin:
             return None
         return np.frombuffer(self.state.read(table, 0, -(-used // CHUNK_BYTES))[:used], dtype)
 
-    def tree(self, table: int) -> ChunkTree:
-        if table not in self._trees:
-            used = self.manifest.tables[table].used_bytes
-            self._trees[table] = ChunkTree(self.state.leaves(table, used), self._only_chunk(table, used))
-        return self._trees[table]
-
-    def _only_chunk(self, table: int, used: int) -> bytes:
-        return self.state.read(table, 0, 1)[:used] if 0 < used <= CHUNK_BYTES else b""
+    def table(self, number: int) -> StoredTable:
+        if number not in self._tables:
+            entry = self.manifest.tables[number]
+            self._tables[number] = StoredTable(self.state, number, entry.used_bytes, entry.hash)
+        return self._tables[number]
 
 
 class CheckpointServer:
@@ -129,7 +121,7 @@ class CheckpointServer:
             data = b"".join([state.read(table, first, end - first) for first, end in ranges])
             data = data if len(data) == size else data[:size]
         else:
-            data = _nodes(pin, request, indices)
+            data = _nodes(pin, request, indices, chunks)
         return StatePart(request.request, data)
 
     def wanted(self, request: FetchState, now_us: int) -> "Wanted | None":
@@ -223,7 +215,7 @@ def _changed(pin: _Pin, request: FetchState, indices: "np.ndarray[Any, Any]", ch
     ranges = [covered(int(index), request.level, chunks) for index in indices]
     numbers = np.concatenate([np.arange(first, end) for first, end in ranges])
     theirs, bits = unpack_marks(request.marks, len(numbers))
-    ours = marks(pin.tree(request.table).levels[0][numbers], bits)
+    ours = marks(pin.table(request.table).leaves(numbers), bits)
     wanted = numbers[ours != theirs]
     ends = np.searchsorted(wanted, [end for _, end in ranges])
     nodes = max(1, int(np.searchsorted(ends, CHANGED_CHUNKS_MAX, "right")))
@@ -232,10 +224,9 @@ def _changed(pin: _Pin, request: FetchState, indices: "np.ndarray[Any, Any]", ch
     return changed_data(nodes, wanted, data)
 
 
-def _nodes(pin: _Pin, request: FetchState, indices: "np.ndarray[Any, Any]") -> bytes:
+def _nodes(pin: _Pin, request: FetchState, indices: "np.ndarray[Any, Any]", chunks: int) -> bytes:
     if request.level == 0:
         raise Refused(Reason.MALFORMED, "there are no nodes below a chunk")
     below = children_level(request.level)
-    values = pin.tree(request.table).levels[below]
-    ranges = [covered(int(index), request.level - below, len(values)) for index in indices]
-    return b"".join([values[first:end].tobytes() for first, end in ranges])
+    places = places_below(indices, request.level - below, width(chunks, below))
+    return pin.table(request.table).nodes(below, places).tobytes()

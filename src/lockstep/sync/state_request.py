@@ -8,6 +8,14 @@ STEP: Final = 4
 """Levels between a node and what is shown of it."""
 RANGE_LEVEL: Final = 8
 """Chunks are fetched in ranges of at most 1 << 8."""
+PAGE_LEVEL: Final = 5
+"""Stores keep the nodes of this level beside the leaves."""
+
+
+def base_level(chunks: int) -> int:
+    """The lowest level of which a table's nodes are all held in memory; below it they are read when they are looked at.
+    A table of one range is held as a whole."""
+    return PAGE_LEVEL if chunks > 1 << RANGE_LEVEL else 0
 
 
 def children_level(level: int) -> int:
@@ -18,6 +26,20 @@ def children_level(level: int) -> int:
 def covered(index: int, levels: int, size: int) -> tuple[int, int]:
     """First and end of what lies so many levels below node `index`, where there are `size` nodes."""
     return index << levels, min(index + 1 << levels, size)
+
+
+def places_below(indices: "np.ndarray[Any, Any] | list[int]", levels: int, size: int) -> "np.ndarray[Any, Any]":
+    """All places so many levels below these ascending nodes, where there are `size`."""
+    if indices[-1] - indices[0] + 1 == len(indices):
+        return np.arange(indices[0] << levels, min(indices[-1] + 1 << levels, size))
+    spread = (np.array(indices, np.int64)[:, None] << levels) + np.arange(1 << levels)
+    flat = spread.reshape(-1)
+    return flat[flat < size]
+
+
+def firsts(ascending: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Each of these ascending numbers once."""
+    return ascending[np.flatnonzero(np.diff(ascending, prepend=-1))]
 
 
 def runs(numbers: "np.ndarray[Any, Any]") -> list[tuple[int, int]]:
