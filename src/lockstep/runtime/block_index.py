@@ -80,9 +80,9 @@ class BlockIndex:
         self._meta = meta
         self._blocks = env.open_db(b"blocks", create=not read_only)
         self._fates = env.open_db(b"fates", create=not read_only)
+        self._headers = env.open_db(b"headers", create=not read_only)
         if read_only:
             return
-        self._headers = env.open_db(b"headers")
         self._segments = env.open_db(b"segments")
         with env.begin(write=True) as transaction:
             if transaction.get(_LOWEST_KEY, db=meta) is None:  # a new store, or one from before anything was pruned

@@ -10,36 +10,44 @@ import numpy as np
 from lockstep.base.errors import ConfigurationError, Refused
 from lockstep.ledger import snapshot
 from lockstep.ledger.changes import ChunkSet
-from lockstep.ledger.manifest import Manifest, parse_manifest
+from lockstep.ledger.manifest import Manifest
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.log.log import open_log
 from lockstep.node.record import encode_record
 from lockstep.runtime.directory import Directory
 from lockstep.runtime.history import History
 from lockstep.runtime.home import Home
+from lockstep.runtime.set_files import SetFiles
 from lockstep.runtime.store import CheckpointMeta, Store
-from lockstep.sync.state_offer import Target, check_offer
+from lockstep.sync.certified_changes import CHANGES_BYTES_MAX, decode_changes, encode_changes, signers_of
+from lockstep.sync.light_rule import Anchor
+from lockstep.sync.state_offer import Target, read_offer
 from lockstep.wire.codec import encode
+from lockstep.wire.light import LightReply
 from lockstep.wire.message import CheckpointOffer
-from lockstep.wire.validators import validator_set
+from lockstep.wire.validators import ValidatorSet
 
 CERTIFICATE_FILE: Final = "certificate"
 """Beside a snapshot's tables: the `CheckpointOffer` of its state, as peers send it."""
+CHANGES_FILE: Final = "changes"
+"""And the changes of validators before it (`sync.certified_changes`), where there were any."""
 _READ_CHUNKS: Final = 16_384
 _offer = msgspec.msgpack.Decoder(CheckpointOffer)
 
 
-def write_offer(folder: Path, offer: CheckpointOffer) -> None:
-    """Add the certificate to an exported snapshot."""
+def write_offer(folder: Path, offer: CheckpointOffer, changes: list[LightReply] | None = None) -> None:
+    """Add the certificate to an exported snapshot, and what leads to its signers."""
     (folder / CERTIFICATE_FILE).write_bytes(encode(offer))
+    if changes:
+        (folder / CHANGES_FILE).write_bytes(encode_changes(changes))
 
 
-def import_state(folder: Path, home: Home) -> int:
+def import_state(folder: Path, home: Home, anchor: Anchor, now_ms: int) -> int:
     """Begin `home` from the snapshot in `folder`; returns its height. Raises `ConfigurationError` when the home is not
-    empty, or the snapshot is not a state that the validators of the home's genesis certified."""
+    empty, or the snapshot is not a state that validators certified to whom what is trusted (`anchor`) leads."""
     if home.log.exists() or home.checkpoints.exists():
         raise ConfigurationError(f"{home.path} is not empty: a snapshot is imported into a home that has not run")
-    target = _read_target(folder, home)
+    target, validators = read_target(folder, home.genesis.chain_id, anchor, now_ms)
     report = snapshot.verify(folder, target.certificate.state_root)
     if report.problems:
         raise ConfigurationError(f"{folder} is not what it says: {report.problems[0]}")
@@ -59,18 +67,27 @@ def import_state(folder: Path, home: Home) -> int:
     store = Store(home.checkpoints)
     store.write(meta, _tables(folder, target.manifest), {}, {})
     store.close()
+    SetFiles(home.sets, home.genesis.chain_id).add(validators)
     return header.height
 
 
-def _read_target(folder: Path, home: Home) -> Target:
+def read_target(folder: Path, chain_id: bytes, anchor: Anchor, now_ms: int) -> tuple[Target, ValidatorSet]:
+    """What the certificate in `folder` is about, and whose it is; raises `ConfigurationError` when it is none to be
+    trusted."""
     try:
-        offer = _offer.decode((folder / CERTIFICATE_FILE).read_bytes())
-        parse_manifest(offer.manifest)
-        return check_offer(offer, validator_set(home.genesis))
+        target = read_offer(_offer.decode((folder / CERTIFICATE_FILE).read_bytes()), chain_id)
+        path = folder / CHANGES_FILE
+        changes = decode_changes(_read(path, CHANGES_BYTES_MAX)) if path.exists() else ()
+        return target, signers_of(target.offer, anchor, chain_id, changes, now_ms)
     except OSError as error:
         raise ConfigurationError(f"{folder} has no certificate: export the snapshot again") from error
     except (msgspec.DecodeError, Refused) as error:
         raise ConfigurationError(f"{folder}: its certificate is not one of this chain: {error}") from error
+
+
+def _read(path: Path, limit: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(limit + 1)
 
 
 def _tables(folder: Path, manifest: Manifest) -> Iterator[ChunkSet]:

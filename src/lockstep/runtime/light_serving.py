@@ -38,10 +38,10 @@ class LightServing:
         """The reply to a request."""
         if isinstance(effect.request, AskLight):
             lowest = self._index.lowest().headers
-            return show(effect.request, self._header, effect.final_height, self._known, lowest)
+            return show(effect.request, self.header, effect.final_height, self._known, lowest)
         return self._outcome(effect.request)
 
-    def _header(self, height: int) -> tuple[bytes, Finalization | None]:
+    def header(self, height: int) -> tuple[bytes, Finalization | None]:
         """The header at a height (empty: it is not here) and its finalization, if it has one of its own."""
         place = self._index.block(height)
         if place is not None:

@@ -32,16 +32,20 @@ class SetFiles:
     def put(self, roster: Roster) -> None:
         """Keep the set that decides, and the one that is to decide next; raises `StorageFailed`."""
         for validators in (roster.validators, roster.next_set):
-            path = self._path(validators.hash)
-            if path.exists():
-                continue
-            try:
-                self._folder.mkdir(exist_ok=True)
-                part = path.with_suffix(".part")
-                part.write_bytes(msgspec.msgpack.encode(_Stored(validators.keys, validators.stakes)))
-                part.replace(path)
-            except OSError as error:
-                raise StorageFailed(f"cannot write {path}: {error.strerror}") from error
+            self.add(validators)
+
+    def add(self, validators: ValidatorSet) -> None:
+        """Keep one set; raises `StorageFailed`."""
+        path = self._path(validators.hash)
+        if path.exists():
+            return
+        try:
+            self._folder.mkdir(exist_ok=True)
+            part = path.with_suffix(".part")
+            part.write_bytes(msgspec.msgpack.encode(_Stored(validators.keys, validators.stakes)))
+            part.replace(path)
+        except OSError as error:
+            raise StorageFailed(f"cannot write {path}: {error.strerror}") from error
 
     def get(self, named: bytes) -> ValidatorSet | None:
         """The set with this hash; None when it is not here. Raises `StorageFailed` when the file is damaged."""

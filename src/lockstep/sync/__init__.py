@@ -16,4 +16,5 @@ certified state or what differs from it (`state_*`), and following a chain from 
     light_trust    the line          light_rule     when trust reaches a header       light_state   what is remembered
     light_shown    a node's answer   light_client   following, witnesses, forks       light_fork    the proof of a fork
     bisection      over headers in between, where trust does not reach
+    certified_changes    who signed a state that came as files
 """
