@@ -18,6 +18,7 @@ from typing import Final
 
 from lockstep.base.marks import reached
 from lockstep.ledger.table import CHUNK_BYTES
+from lockstep.node.claims import Claims
 from lockstep.node.context import Context
 from lockstep.node.effects import DropPeer, InstallState, LeavePlain, Persist, ReadState, Severity, StoreChunks
 from lockstep.node.events import ChunksStored, PlainPart, StateRead
@@ -33,7 +34,6 @@ from lockstep.wire.client import SyncPeer, SyncProgress
 from lockstep.wire.light import LightReply
 from lockstep.wire.message import Chain, CheckpointOffer, StatePart
 from lockstep.wire.roster import Roster
-from lockstep.wire.validators import epoch_of
 
 TREE_BLOCKS_MAX: Final = 128
 """Replayed blocks that wait to be executed, beyond which no more are handed on: enough for now."""
@@ -67,8 +67,7 @@ class Synchronizer:
         self._effort = 0
         self._is_fetching = False
         self._is_installed = False
-        self._claims: dict[int, tuple[int, int]] = {}
-        """(epoch, height) that peers claim, of those that claim a later epoch than ours."""
+        self._claims = Claims(ctx)
         self._is_chasing = False
         """Something is, or was a moment ago, missing."""
         self._replay = Pace()
@@ -99,7 +98,7 @@ class Synchronizer:
     def progress(self) -> SyncProgress | None:
         """For the status answer; None when nothing is missing, as far as certificates tell, and peers with more than a
         third of the stake."""
-        is_vouched = self._vouched_height > self._ctx.tree.root.height
+        is_vouched = self._claims.vouched_height > self._ctx.tree.root.height
         if not self._pipeline.missing and not self._is_fetching and not is_vouched:
             return None
         height, now, state = self._ctx.tree.root.height, self._ctx.now_us, self._state
@@ -141,13 +140,14 @@ class Synchronizer:
     @property
     def is_quiet(self) -> bool:
         """Nothing at all is going on: nearly always, and asked twice an event."""
-        return self._pipeline.target is None and not (self._claims or self._is_chasing or self._state is not None)
+        is_idle = not self._is_chasing and self._state is None
+        return self._pipeline.target is None and self._claims.is_empty and is_idle
 
     @property
     def _behind(self) -> int:
         target = self._pipeline.target
         height = self._ctx.tree.root.height
-        return max(0 if target is None else target.height, self._vouched_height, height) - height
+        return max(0 if target is None else target.height, self._claims.vouched_height, height) - height
 
     def _measure(self) -> None:
         now, target = self._ctx.now_us, self._pipeline.target
@@ -260,40 +260,17 @@ class Synchronizer:
     def _wanted_height(self, tip: Header, roster: Roster) -> int:
         """Up to where blocks are asked for: a certified height, or one that peers of a later epoch claim. Certificates
         of an epoch can be verified by whoever has all blocks before it, so beyond the epoch's end nothing is."""
-        claims = [height for epoch, height in self._claims.values() if epoch > roster.epoch]
         certified = 0 if self._pipeline.target is None else self._pipeline.target.height
-        height = max(certified, *claims, 0)
+        height = max(certified, self._claims.highest(roster.epoch))
         return height if roster.pending is None else min(height, max(roster.pending.height, certified))
 
     def claimed(self, peer: int, view: int, height: int) -> None:
-        """A peer says where it is. Only that it is an epoch ahead is of interest: its certificates prove nothing here
-        yet, so blocks are asked for on its word."""
-        if epoch_of(view) > self._ctx.roster.epoch:
-            self._claims[peer] = epoch_of(view), height
-        else:
-            self._claims.pop(peer, None)
+        """A peer says where it is. Only that it is an epoch ahead is of interest."""
+        self._claims.heard(peer, view, height)
 
     @property
     def _is_behind(self) -> bool:
-        return self._pipeline.missing or self._is_epochs_behind
-
-    @property
-    def _vouched_height(self) -> int:
-        """A height that peers of a later epoch claim, with more than a third of the stake as known here."""
-        stake, validators = 0, self._ctx.validators
-        for peer, (_, height) in sorted(self._claims.items(), key=lambda claim: -claim[1][1]):
-            stake += validators.stakes[peer] if peer < len(validators) else 0
-            if 3 * stake > validators.total:
-                return height if self._is_epochs_behind else 0
-        return 0
-
-    @property
-    def _is_epochs_behind(self) -> bool:
-        if not self._claims:
-            return False  # nearly always
-        epoch = self._ctx.roster.epoch
-        self._claims = {peer: claim for peer, claim in self._claims.items() if peer in self._ctx.connected}
-        return any(claim[0] > epoch for claim in self._claims.values())
+        return self._pipeline.missing or self._claims.is_ahead
 
     def _may_chase(self) -> bool:
         """Not while there is enough to execute: an event will come then. What arrives meanwhile waits in `CatchUp`."""
