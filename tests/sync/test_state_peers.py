@@ -1,6 +1,14 @@
 """Who is asked for parts of a state, and who is left alone."""
 
-from lockstep.sync.state_peers import SUSPENDED_US, TIMEOUT_US, StatePeers
+from lockstep.sync.state_peers import (
+    PART_CHUNKS_MIN,
+    SUSPENDED_US,
+    TIMEOUT_US,
+    WINDOW_CHUNKS_MAX,
+    StatePeer,
+    StatePeers,
+)
+from lockstep.wire.message import STATE_CHUNKS_MAX
 
 HEIGHT = 7
 
@@ -38,3 +46,19 @@ def test_a_liar_is_not_asked_even_when_nobody_else_is_there() -> None:
     peers = serving(1)
     peers.of(1).barred = "a wrong chunk"
     assert peers.ready(HEIGHT, 0) == []
+
+
+def after_answers(bytes_per_second: int) -> StatePeer:
+    peer = serving(1).of(1)
+    for _ in range(50):
+        size = peer.part_chunks * 1024
+        peer.asked += 1
+        peer.answered(size, size * peer.window * 1_000_000 // bytes_per_second)
+        assert peer.window >= 2 and peer.window * peer.part_chunks <= WINDOW_CHUNKS_MAX + peer.part_chunks
+    return peer
+
+
+def test_who_is_quick_is_asked_for_larger_parts_and_not_for_more_in_all() -> None:
+    slow, medium, quick = map(after_answers, (5_000_000, 100_000_000, 1_000_000_000))
+    assert slow.part_chunks == PART_CHUNKS_MIN < medium.part_chunks < quick.part_chunks == STATE_CHUNKS_MAX
+    assert quick.window == WINDOW_CHUNKS_MAX // STATE_CHUNKS_MAX

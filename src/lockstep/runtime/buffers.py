@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-_SLAB_BYTES: Final = 16 * 1024 * 1024
-_SLABS_MAX: Final = 8
+_SLAB_BYTES: Final = 34 * 1024 * 1024
+_SLABS_MAX: Final = 4
 
 
 class Buffers:

@@ -1,6 +1,7 @@
 """The peers that a state is fetched from: how much each is asked for at a time, and who is left alone.
 
 - An answer raises a peer's window by one request, up to what its measured rate fills in `AHEAD_US`.
+- A request is for as many chunks as a peer sends in `PART_US`: each costs both sides some time, however large it is.
 - A request that is not answered in time halves the window to one, and the peer is left alone for a while, each time
   for twice as long. A stall costs at most that time-out; a trickle is a stall that never ends, and costs the same.
 - A wrong answer bars the peer for good: no honest peer gives one.
@@ -9,9 +10,14 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from lockstep.ledger.table import CHUNK_BYTES
+from lockstep.wire.message import STATE_CHUNKS_MAX
+
 TIMEOUT_US: Final = 1_500_000
 AHEAD_US: Final = 200_000
-WINDOW_MAX: Final = 16
+PART_US: Final = 20_000
+PART_CHUNKS_MIN: Final = 1_024
+WINDOW_CHUNKS_MAX: Final = 16_384
 SUSPENDED_US: Final = 1_000_000
 SUSPENDED_DOUBLINGS_MAX: Final = 5
 _FINE: Final = 1_000
@@ -42,6 +48,11 @@ class StatePeer:
         ready = self.height == height and not self.barred and now_us >= self.resting_until_us
         return ready and self.asked < self.window
 
+    @property
+    def part_chunks(self) -> int:
+        """How many chunks it is to be asked for in one request."""
+        return max(PART_CHUNKS_MIN, min(self.rate * PART_US // 1_000_000 // CHUNK_BYTES, STATE_CHUNKS_MAX))
+
     def answered(self, size: int, took_us: int) -> None:
         """It gave a good answer to one of its requests."""
         self.asked -= 1
@@ -52,7 +63,7 @@ class StatePeer:
         self.answers += 1
         self.stalls = 0
         fills = 2 + AHEAD_US * self.window // max(self.latency_us, self.window)
-        self.window = max(2, min(self.window + 1, fills, WINDOW_MAX))
+        self.window = max(2, min(self.window + 1, fills, WINDOW_CHUNKS_MAX // self.part_chunks))
 
     def stalled(self, now_us: int) -> None:
         """It did not answer in time."""

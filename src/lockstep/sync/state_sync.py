@@ -261,7 +261,7 @@ class StateSync:
             ready = self.peers.ready(height, now_us)
             if not ready:
                 return
-            piece = walk.next()
+            piece = walk.next(self.peers.of(ready[0]).part_chunks)
             if piece is None:
                 self._hedge(ready, now_us)
                 return

@@ -28,7 +28,7 @@ from lockstep.sync.state_changes import MARK_BITS, marks, pack_marks, parse_chan
 from lockstep.sync.state_hash import nodes_above
 from lockstep.sync.state_pending import Pending
 from lockstep.sync.state_request import RANGE_LEVEL, as_slice, children_level, covered
-from lockstep.wire.message import STATE_CHUNKS_MAX, STATE_NODES_MAX
+from lockstep.wire.message import STATE_NODES_MAX
 
 Array = np.ndarray[Any, Any]
 CHANGED_AT_ONCE: Final = 256
@@ -94,6 +94,8 @@ class _Table:
     local: LocalTable
     wanted: tuple[int, int]
     levels: list[Array] = field(default_factory=list)
+    is_empty: bool = False
+    """Nothing of it is here: what it is compared with need not be kept."""
     counted: Array = field(default_factory=lambda: np.zeros(0, np.int32))
     """Number of present chunks below each index: present[a:b].any() without looking."""
 
@@ -141,15 +143,15 @@ class StateWalk:
         part = table.local
         table.counted = np.zeros(len(part.present) + 1, np.int32)
         np.cumsum(part.present, out=table.counted[1:])
-        is_empty = not table.counted[-1]
-        if is_empty:  # nothing to compare with: zeros are nobody's hash
+        table.is_empty = not table.counted[-1]
+        if table.is_empty:  # nothing to compare with: zeros are nobody's hash
             table.levels = [
                 np.zeros((width(table.chunks, level), 8), np.uint32) for level in range(top_level(table.chunks) + 1)
             ]
         else:
             tree = ChunkTree(part.leaves, part.first_chunk)
             table.levels = tree.levels
-        if (is_empty or tree.hash != table.hash) and table.wanted[0] < table.wanted[1]:
+        if (table.is_empty or tree.hash != table.hash) and table.wanted[0] < table.wanted[1]:
             self._want(number, table, top_level(table.chunks), 0, table.hash)
 
     @property
@@ -178,8 +180,8 @@ class StateWalk:
 
     # -- asking ---------------------------------------------------------------------------------------
 
-    def next(self) -> Piece | None:
-        """Something to ask for, or None."""
+    def next(self, chunks: int) -> Piece | None:
+        """Something to ask for, whole chunks up to so many; or None."""
         if not self._work:
             return None
         key = min(self._work)  # chunks first, then the lowest nodes
@@ -187,7 +189,7 @@ class StateWalk:
         stack = self._work[key]
         count = STATE_NODES_MAX
         if kind is Kind.CHUNKS:
-            count = min(count, STATE_CHUNKS_MAX >> level)
+            count = min(count, max(1, chunks >> level))
         elif kind is not Kind.NODES:
             count = max(1, min(CHANGED_AT_ONCE * self._compared_nodes // self._changed_chunks, CHANGED_NODES_MAX))
         taken = sorted(stack[:count])  # from the front, for a store is quickest when it is filled in order
@@ -265,10 +267,11 @@ class StateWalk:
 
     def _keep(self, number: int, numbers: Array, rows: Array, leaves: Array) -> Arrived:
         """Chunks that are proven."""
-        local = self._tables[number].local
-        places = as_slice(numbers)
-        local.leaves[places] = leaves
-        local.present[places] = True
+        table = self._tables[number]
+        if not table.is_empty:
+            places = as_slice(numbers)
+            table.local.leaves[places] = leaves
+            table.local.present[places] = True
         self.done_chunks += len(numbers)
         return Arrived(number, numbers, rows, leaves)
 

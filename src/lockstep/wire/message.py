@@ -38,7 +38,7 @@ CHAIN_BYTES_MAX: Final = FRAME_BYTES_MAX // 2
 MANIFEST_BYTES_MAX: Final = 64 * 1024
 STATE_NODES_MAX: Final = 256
 """Nodes of a table's tree that one request may name."""
-STATE_CHUNKS_MAX: Final = 1_024
+STATE_CHUNKS_MAX: Final = 4_096
 """Chunks that one answer may carry."""
 PART_HEADER_BYTES: Final = _STATE_PART.size
 PART_BYTES_MAX: Final = PART_HEADER_BYTES + STATE_CHUNKS_MAX * 1024
