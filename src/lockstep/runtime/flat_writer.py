@@ -5,23 +5,26 @@ What does not, and what a file system won't take so, goes through the cache.
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
 from lockstep.ledger.table import CHUNK_BYTES
-from lockstep.runtime.flat_tables import read_at
+from lockstep.runtime.flat_tables import LEAF_BYTES, read_at
 from lockstep.sync.state_request import runs
 
 Array = np.ndarray[Any, Any]
+P = TypeVar("P")
+R = TypeVar("R")
 DIRECT_BYTES: Final = 4096
 """What is to be written past the system's cache begins and ends at multiples of this."""
-TOGETHER_MAX: Final = 4
-"""Parts that are written in one go."""
+TOGETHER_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Parts that are written in one go are not more than this together."""
 _WRITERS: Final = 3
 """Writes under way at a time: a disk that has only one to do waits in between."""
 
@@ -63,6 +66,7 @@ class FlatWriter:
         """Of a table: its file, opened for writing past the system's cache; -1 where that can't be."""
         self._refused: dict[int, None] = {}
         """Tables whose file can't be written so after all."""
+        self._opening = threading.Lock()
         self._writers = ThreadPoolExecutor(_WRITERS, "write")
 
     def put(self, table: int, numbers: Array, rows: Array) -> None:
@@ -112,9 +116,13 @@ class FlatWriter:
             self._refused[table] = None
             return 0
 
-    def put_leaves(self, table: int, values: Array) -> None:
-        """All chaining values of a table, from the first on."""
-        _write(self._file(f"{table}.leaves"), values.reshape(-1).view(np.uint8).data, 0)
+    def put_leaves(self, table: int, first: int, values: Array) -> None:
+        """Chaining values of neighbouring chunks of a table. From any thread."""
+        _write(self._file(f"{table}.leaves"), values.reshape(-1).view(np.uint8).data, first * LEAF_BYTES)
+
+    def side_by_side(self, work: Callable[[P], R], pieces: Iterable[P]) -> list[R]:
+        """Do this for each piece, a few at a time; the results in order."""
+        return list(self._writers.map(work, pieces))
 
     def end(self, table: int, used: int) -> None:
         """Make a table's file as long as so many used bytes need, with zeros beyond them."""
@@ -142,8 +150,7 @@ class FlatWriter:
         self._flush()
 
     def _flush(self) -> None:
-        for _ in self._writers.map(os.fdatasync, list(self._files.values())):
-            pass
+        self.side_by_side(os.fdatasync, list(self._files.values()))
 
     def close(self) -> None:
         """Give the files back."""
@@ -163,9 +170,10 @@ class FlatWriter:
                 self._direct[table] = -1
 
     def _file(self, name: str) -> int:
-        if name not in self._files:
-            self._files[name] = os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o644)
-        return self._files[name]
+        with self._opening:
+            if name not in self._files:
+                self._files[name] = os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o644)
+            return self._files[name]
 
 
 def _write(file: int, data: memoryview, offset: int) -> None:
@@ -178,7 +186,8 @@ def _groups(pieces: list[_Piece]) -> list[list[_Piece]]:
     """Neighbours that can be written together."""
     groups: list[list[_Piece]] = []
     for piece in pieces:
-        if groups and len(groups[-1]) < TOGETHER_MAX and groups[-1][-1].leads_to(piece):
+        size = sum(other.rows.nbytes for other in groups[-1]) if groups else 0
+        if groups and size + piece.rows.nbytes <= TOGETHER_BYTES_MAX and groups[-1][-1].leads_to(piece):
             groups[-1].append(piece)
         else:
             groups.append([piece])

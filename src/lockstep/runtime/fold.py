@@ -13,6 +13,7 @@ from lockstep.ledger.subtree import known, leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.runtime.checkpoint_tables import CheckpointTables, chunks_of, edges
 from lockstep.runtime.flat_tables import Base
+from lockstep.runtime.flat_writer import FlatWriter
 from lockstep.runtime.staging import AT_ONCE, Staging
 from lockstep.sync.state_hash import nodes_above
 from lockstep.sync.state_request import PAGE_LEVEL
@@ -20,6 +21,8 @@ from lockstep.sync.state_request import PAGE_LEVEL
 Array = np.ndarray[Any, Any]
 FOLD_CHUNKS_MIN: Final = 65_536
 """Less than this stays in LMDB,"""
+LEAVES_AT_ONCE: Final = 32_768
+"""A power of two: nodes below the tree's top pair within such a part."""
 FOLD_SHARE: Final = 4
 """and so does less than this part of the state: a chunk is copied a few times in all, however the state grows."""
 
@@ -50,8 +53,7 @@ def fold(here: CheckpointTables, staging: Staging, manifest: Manifest, before: M
             data = b"".join([staging.read(table, number, 1) for number in numbers.tolist()])
             rows = np.frombuffer(data, np.uint8).reshape(-1, CHUNK_BYTES)
             leaves[numbers] = leaf_values(rows, numbers, entry.used_bytes)
-        staging.writer.put_leaves(table, leaves)
-        values.append(nodes_above(leaves, PAGE_LEVEL))
+        values.append(_write_leaves(staging.writer, table, leaves))
     staging.settle()
     staging.writer.sync()
     staging.release()
@@ -59,6 +61,17 @@ def fold(here: CheckpointTables, staging: Staging, manifest: Manifest, before: M
     for table, nodes in enumerate(values):
         here.put_values(table, nodes)
     return Base(staging.folder.name, tuple(chunks_of(entry) for entry in manifest.tables))
+
+
+def _write_leaves(writer: FlatWriter, table: int, leaves: Array) -> Array:
+    """Write a table's leaves, some here and some there at a time; returns the nodes on `PAGE_LEVEL`."""
+
+    def write(first: int) -> Array:
+        part = leaves[first : first + LEAVES_AT_ONCE]
+        writer.put_leaves(table, first, part)
+        return nodes_above(part, PAGE_LEVEL)
+
+    return np.concatenate(writer.side_by_side(write, range(0, max(len(leaves), 1), LEAVES_AT_ONCE)))
 
 
 def _copy(here: CheckpointTables, staging: Staging, table: int, fetched: Array) -> None:

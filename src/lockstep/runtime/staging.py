@@ -28,6 +28,8 @@ BEHIND_BYTES_MAX: Final = 256 * 1024 * 1024
 """So much at most waits for a disk that is slower than the peers."""
 AT_ONCE: Final = 1_024
 """Chunks that are moved or hashed at a time."""
+CHUNKS_MIN: Final = 1 << 20
+"""Of each table, the chunks for whose chaining values there is room at once."""
 _FULL: Final = 1 << 62
 """More bytes than any table has."""
 
@@ -70,11 +72,12 @@ class Staging:
             self._flush()
 
     def leaves(self, table: int, chunks: int) -> Array:
-        """Chaining values (chunks, 8) uint32; zeros for what is not here."""
+        """Chaining values (chunks, 8) uint32; zeros for what is not here. Where they are, if there are so many."""
+        here = self._leaves.get(table, np.zeros((0, 8), np.uint32))[:chunks]
+        if len(here) == chunks:
+            return here
         values = np.zeros((chunks, 8), np.uint32)
-        if table in self._leaves:
-            here = self._leaves[table][:chunks]
-            values[: len(here)] = here
+        values[: len(here)] = here
         return values
 
     def read(self, table: int, first: int, count: int) -> bytes:
@@ -133,7 +136,7 @@ class Staging:
         known = self._leaves.get(table, np.zeros((0, 8), np.uint32))
         end = int(numbers.max(initial=-1)) + 1
         if end > len(known):
-            size = max(end, 4 * len(known), AT_ONCE)  # memory that is not used yet costs nothing
+            size = max(end, 4 * len(known), CHUNKS_MIN)  # memory that is not used yet costs nothing
             grown, present = np.zeros((size, 8), np.uint32), np.zeros(size, bool)
             if len(known):
                 grown[: len(known)], present[: len(known)] = known, self._present[table]
