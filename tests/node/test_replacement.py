@@ -23,6 +23,7 @@ from lockstep.wire.certificate import Finalization
 from lockstep.wire.codec import encode
 from tests.node.test_state_sync import agree, catches_up, far_behind, noted, replay_is_slow
 from tests.support.small_network import small_genesis
+from tests.support.stored_state import local_leaves
 from tests.venue.test_rollback import execute
 
 __all__ = ["replay_is_slow"]  # a fixture
@@ -48,14 +49,16 @@ def committed(height: int) -> Venue:
 def fetch(store: Store, venue: Venue) -> None:
     """Stage what the store lacks of a venue's state."""
     manifest = parse_manifest(venue.ledger.manifest())
-    for number, (local, entry) in enumerate(zip(store.local(manifest), manifest.tables, strict=True)):
+    rows, leaves = [], []
+    for number, entry in enumerate(manifest.tables):
         numbers = np.arange(-(-entry.used_bytes // 1024))
         data = venue.ledger.committed_bytes(number).ljust(len(numbers) * 1024, b"\0")
-        rows = np.frombuffer(data, np.uint8).reshape(-1, 1024)
-        leaves = leaf_values(rows, numbers, entry.used_bytes)
-        wanted = np.flatnonzero((leaves != local.leaves).any(axis=1))
+        rows.append(np.frombuffer(data, np.uint8).reshape(-1, 1024))
+        leaves.append(leaf_values(rows[-1], numbers, entry.used_bytes))
+    for number, local in enumerate(local_leaves(store, manifest, leaves)):
+        wanted = np.flatnonzero((leaves[number] != local).any(axis=1))
         if len(wanted):
-            store.stage([Arrived(number, wanted, rows[wanted], leaves[wanted])])
+            store.stage([Arrived(number, wanted, rows[number][wanted], leaves[number][wanted])])
 
 
 def whole(venue: Venue) -> list[bytes]:

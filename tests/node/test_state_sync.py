@@ -1,13 +1,16 @@
 """A node of the simulated network that is far behind fetches the state, goes on from it and votes again."""
 
+import numpy as np
 import pytest
 
+from lockstep.ledger.manifest import Manifest
 from lockstep.node import synchronizer
 from lockstep.simulator.disk import Survival
+from lockstep.simulator.simulated_store import SimulatedStore
 from lockstep.simulator.world import World
 from lockstep.wire.client import AskStatus, StatusReply
 from lockstep.wire.command import Side
-from tests.support.small_network import Trader, keep_reporting, orders, small_world
+from tests.support.small_network import PRICE, Trader, keep_reporting, orders, small_world
 
 SECOND = 1_000_000
 BEHIND = 32
@@ -52,8 +55,8 @@ def catches_up(world: World, index: int) -> bool:
     )
 
 
-def far_behind(seed: int, *, rebuilt: bool) -> World:
-    world = small_world(seed=seed, checkpoint_interval_blocks=50)
+def far_behind(seed: int, *, rebuilt: bool, price_ticks: int = 4096) -> World:
+    world = small_world(seed=seed, checkpoint_interval_blocks=50, price_ticks=price_ticks)
     world.start()
     keep_reporting(world)
     traders = [Trader(world, account) for account in range(4)]
@@ -67,6 +70,24 @@ def far_behind(seed: int, *, rebuilt: bool) -> World:
     trade(world, traders, 20)
     grow(world, world.nodes[0].replica.final.height + BEHIND + 10)
     return world
+
+
+def test_of_a_large_table_only_ranges_that_differ_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[str, list[int]]] = []
+    whole = SimulatedStore.local_leaves
+
+    def noting(store: SimulatedStore, manifest: Manifest, table: int, ranges: list[int]) -> np.ndarray:
+        read.append((manifest.tables[table].name, ranges))
+        return whole(store, manifest, table, ranges)
+
+    monkeypatch.setattr(SimulatedStore, "local_leaves", noting)
+    world = far_behind(3, rebuilt=False, price_ticks=1 << 16)
+    Trader(world, 5).submit(orders(Side.BUY, PRICE - 50, [3] * 3, 1))
+    grow(world, world.nodes[0].replica.final.height + 110)  # over a checkpoint with these orders
+    world.nodes[3].start()
+    assert catches_up(world, 3) and noted(world, 3, "is installed")
+    assert read and all(place == ("levels", [0]) for place in read), "prices are near 2,000"
+    agree(world)
 
 
 def test_a_home_that_lost_everything_fetches_the_state_and_votes_again() -> None:

@@ -22,6 +22,7 @@ from lockstep.sync.state_walk import Arrived
 from lockstep.sync.stored_table import StoredTable
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.codec import encode
+from tests.support.stored_state import local_leaves
 
 ROW = 16
 MOST_CHUNKS = (90, 90, 800)
@@ -52,6 +53,8 @@ def meta(height: int, tables: Tables) -> CheckpointMeta:
 
 def rows_of(data: bytes, numbers: list[int]) -> np.ndarray:
     padded = data.ljust((max(numbers, default=0) + 1) * 1024, b"\0")
+    if not numbers:
+        return np.zeros((0, 1024), np.uint8)
     return np.stack([np.frombuffer(padded[n * 1024 : (n + 1) * 1024], np.uint8) for n in numbers])
 
 
@@ -166,16 +169,14 @@ class Life:
         assert not list(self.missing(target, new))
 
     def missing(self, target: Manifest, new: Tables) -> Iterator[Arrived]:
-        for number, (local, data) in enumerate(zip(self.store.local(target), new, strict=True)):
-            numbers = np.arange(-(-len(data) // 1024))
-            if not len(numbers):
-                continue
-            rows = rows_of(data, numbers.tolist())
-            leaves = leaf_values(rows, numbers, len(data))
-            wanted = np.flatnonzero((leaves != local.leaves).any(axis=1))
+        counts = [np.arange(-(-len(data) // 1024)) for data in new]
+        rows = [rows_of(data, numbers.tolist()) for data, numbers in zip(new, counts, strict=True)]
+        leaves = [leaf_values(*of) for of in zip(rows, counts, map(len, new), strict=True)]
+        for number, local in enumerate(local_leaves(self.store, target, leaves)):
+            wanted = np.flatnonzero((leaves[number] != local).any(axis=1))
             for some in np.array_split(wanted, 3):
                 if len(some):
-                    yield Arrived(number, some, rows[some], leaves[some])
+                    yield Arrived(number, some, rows[number][some], leaves[number][some])
 
     def reopen(self) -> None:
         self.let_go()

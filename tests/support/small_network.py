@@ -24,7 +24,7 @@ def trader_key(number: int) -> PrivateKey:
     return PrivateKey(bytes([100 + number]) * 32)
 
 
-def small_genesis(validators: int = 4, **parameters: int) -> Genesis:
+def small_genesis(validators: int = 4, price_ticks: int = 4096, **parameters: int) -> Genesis:
     """One instrument; accounts 0 … 7 are traders, 8 the bridge, 9 fees, 10 insurance."""
     genesis = Genesis(
         name="small",
@@ -32,7 +32,7 @@ def small_genesis(validators: int = 4, **parameters: int) -> Genesis:
         validators=tuple(
             Validator(f"validator-{i}", validator_key(i).public, 1, b"", "", "") for i in range(validators)
         ),
-        instruments=(Instrument("BTC-PERP", 1_000, 4096, 1_000_000, 0, 500, 100_000, 50_000, 500_000),),
+        instruments=(Instrument("BTC-PERP", 1_000, price_ticks, 1_000_000, 0, 500, 100_000, 50_000, 500_000),),
         accounts=tuple(Account(trader_key(i).public, 10_000_000_000) for i in range(TRADERS + 3)),
         bridge_account=TRADERS,
         fee_account=TRADERS + 1,

@@ -13,12 +13,13 @@ from lockstep.base.keys import PrivateKey
 from lockstep.ledger.manifest import Manifest, TableEntry
 from lockstep.ledger.subtree import leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
+from lockstep.simulator.simulated_store import KeptChunks, StagedRows
 from lockstep.sync.checkpoint_server import CheckpointServer, PinnedState
-from lockstep.sync.local_state import local_table
+from lockstep.sync.local_state import LocalState
 from lockstep.sync.state_hash import hash_part, nodes_above
+from lockstep.sync.state_offer import Target
 from lockstep.sync.state_request import PAGE_LEVEL
 from lockstep.sync.state_sync import StateSync
-from lockstep.sync.state_walk import LocalTable
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import finalization
 from lockstep.wire.message import (
@@ -123,6 +124,7 @@ class Fetcher:
     ranges: dict[int, tuple[int, int]] | None = None
     now_us: int = 0
     store_us: int = 500
+    read_us: int = 200
     blamed: list[tuple[int, str]] = field(default_factory=list)
     bytes_in: int = 0
     bytes_out: int = 0
@@ -144,6 +146,9 @@ class Fetcher:
             self.now_us, _, action = heapq.heappop(self._heap)
             action()
             self._carry()
+        if (walk := self.sync.walk) is not None:
+            known = walk.done_chunks + walk.same_chunks
+            assert known <= walk.state_chunks and (known == walk.state_chunks or not walk.is_done or self.ranges)
         return self.sync.is_complete
 
     def tables(self, used: list[int]) -> list[bytes]:
@@ -164,8 +169,10 @@ class Fetcher:
             sync.needs_local = False
             target = sync.target
             assert target is not None
-            local = [self._local(i, e.used_bytes) for i, e in enumerate(target.manifest.tables)]
-            sync.begin_walk(target, local, self.now_us)
+            sync.begin_walk(target, self._state().tables(target.manifest), self.now_us)
+        reads, sync.reads = sync.reads, []
+        for table, ranges in reads:
+            self.call(self.read_us, lambda target=sync.target, t=table, r=ranges: self._read(target, t, r))  # type: ignore[misc]
         for arrived in sync.arrived:
             rows = self.chunks.setdefault(arrived.table, {})
             for number, row in zip(arrived.numbers.tolist(), arrived.data, strict=True):
@@ -182,10 +189,13 @@ class Fetcher:
             self.peers[peer].on_the_way = None
         sync.doubted.clear()
 
-    def _local(self, table: int, used: int) -> LocalTable:
-        chunks = -(-used // CHUNK_BYTES)
-        here = {n: row for n, row in self.chunks.get(table, {}).items() if n < chunks}
-        return local_table(used, np.zeros((chunks, 8), np.uint32), here)
+    def _state(self) -> LocalState:
+        rows = {t: {n: np.frombuffer(row, np.uint8) for n, row in here.items()} for t, here in self.chunks.items()}
+        return LocalState(None, KeptChunks(None, {}), StagedRows({t: here for t, here in rows.items() if here}))
+
+    def _read(self, target: Target, table: int, ranges: list[int]) -> None:
+        leaves = self._state().leaves(target.manifest, table, ranges)
+        self.sync.leaves_read(target, table, ranges, leaves, self.now_us)
 
     def _send(self, peer: int, request: FetchCheckpoint | FetchState) -> None:
         to = self.peers[peer]

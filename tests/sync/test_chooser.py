@@ -28,7 +28,10 @@ def test_a_pause_is_not_measured() -> None:
 
 def test_a_small_state_beats_a_long_chain_and_a_big_one_loses_to_a_short_one() -> None:
     replay = replay_ms(10_000, Pace(), Pace())
-    assert is_clearly_shorter(fetch_ms(16 << 20, 16 << 20, 0), replay)
-    assert not is_clearly_shorter(fetch_ms(1 << 30, 1 << 30, 0), replay)
+    assert is_clearly_shorter(fetch_ms(16 << 20, 0, 0), replay)
+    assert not is_clearly_shorter(fetch_ms(1 << 30, 0, 0), replay)
+    assert fetch_ms(1 << 20, 0, 0) < fetch_ms(1 << 20, 16 << 20, 0) < fetch_ms(17 << 20, 0, 0), (
+        "what is here costs less"
+    )
     assert not is_clearly_shorter(fetch_ms(0, 0, 0), replay_ms(300, Pace(), Pace()))
     assert is_clearly_shorter(1_000, 2_600) and not is_clearly_shorter(1_000, 2_400)

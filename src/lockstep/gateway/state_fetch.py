@@ -13,8 +13,6 @@ from functools import partial as bind
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from lockstep.base.errors import LockstepError, Reason, Refused
 from lockstep.gateway.client import Client, connect
 from lockstep.gateway.stream import NodeAddress
@@ -22,11 +20,11 @@ from lockstep.ledger.manifest import Manifest
 from lockstep.ledger.outline import beside
 from lockstep.ledger.partial import FETCHING, Part, PartFile, Rows, chunks_of, part_of
 from lockstep.ledger.subtree import top_level
+from lockstep.sync.local_table import LocalTable, table_of
 from lockstep.sync.state_nodes import Nodes, learn, node_value
 from lockstep.sync.state_offer import Target
 from lockstep.sync.state_request import children_level
 from lockstep.sync.state_sync import StateSync
-from lockstep.sync.state_walk import LocalTable
 from lockstep.wire.client import ClientReply
 from lockstep.wire.message import CheckpointOffer, FetchState, StatePart
 from lockstep.wire.validators import ValidatorSet
@@ -181,17 +179,17 @@ class StateFetch:
             return
         self._sync.needs_local = False
         self._files.clear()
-        local: list[LocalTable] = []
+        local: list[LocalTable | None] = []
         parts = {target.manifest.table(part.table)[0]: part for part in self._parts(target.manifest)}
         for number, entry in enumerate(target.manifest.tables):
             chunks = chunks_of(entry)
             if number in parts:
                 file = self._files[number] = PartFile(self._folder / FETCHING, parts[number])
-                leaves, present = file.leaves(entry.used_bytes, chunks)
+                leaves, _ = file.leaves(entry.used_bytes, chunks)
                 first = file.first_chunk(entry.used_bytes) if chunks == 1 else b""
+                local.append(table_of(leaves, first))
             else:
-                leaves, present, first = np.zeros((chunks, 8), np.uint32), np.zeros(chunks, bool), b""
-            local.append(LocalTable(leaves, present, first))
+                local.append(None)  # nothing of it is wanted
         self._sync.begin_walk(target, local, _now_us())
 
     def _store(self) -> None:

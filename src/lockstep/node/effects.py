@@ -133,10 +133,19 @@ class ServeState(Struct, frozen=True, gc=False):
 
 
 class ReadState(Struct, frozen=True, gc=False):
-    """Hash what the store holds of this state, fetched chunks included, and answer `StateRead`. In order with
+    """Look up what the store holds of this state, fetched chunks included, and answer `StateRead`. In order with
     `Checkpoint`, `StoreChunks` and `InstallState`."""
 
     target: Target
+
+
+class ReadLeaves(Struct, frozen=True, gc=False):
+    """The same for the leaves of some ranges of a table; answer `LeavesRead`."""
+
+    target: Target
+    table: int
+    ranges: list[int]
+    """Ascending."""
 
 
 class StoreChunks(Struct, frozen=True, gc=False):
@@ -203,6 +212,6 @@ class Halt(Struct, frozen=True, gc=False):
 
 Effect = (
     Send | Broadcast | Persist | Resume | Execute | Commit | Checkpoint | RosterChanged | Reply | ServeChain | ServeFate
-    | ServeProof | ServeEvents | ServeState | ReadState | StoreChunks | InstallState | Prove | LeavePlain | DropPeer
-    | Note | Halt
+    | ServeProof | ServeEvents | ServeState | ReadState | ReadLeaves | StoreChunks | InstallState | Prove
+    | LeavePlain | DropPeer | Note | Halt
 )  # fmt: skip

@@ -3,8 +3,9 @@
 from msgspec import Struct
 
 from lockstep.consensus.interface import Event as EngineEvent
+from lockstep.sync.local_table import LocalTable
 from lockstep.sync.state_offer import Target
-from lockstep.sync.state_walk import Array, LocalTable
+from lockstep.sync.state_walk import Array
 from lockstep.venue.venue import Execution
 from lockstep.wire.client import ClientRequest
 from lockstep.wire.light import AskState, ShownRow
@@ -76,7 +77,17 @@ class StateRead(Struct, frozen=True, gc=False):
     """The answer to `ReadState`."""
 
     target: Target
-    tables: list[LocalTable]
+    tables: list[LocalTable | None]
+
+
+class LeavesRead(Struct, frozen=True, gc=False):
+    """The answer to `ReadLeaves`: the leaves of these ranges, one after the other, (k, 8) uint32; zeros for a chunk
+    that is not here."""
+
+    target: Target
+    table: int
+    ranges: list[int]
+    leaves: Array
 
 
 class PlainPart(Struct, frozen=True, gc=False):
@@ -110,5 +121,5 @@ class EngineResumed(Struct, frozen=True, gc=False):
 
 Event = (
     Tick | PeerConnected | PeerLost | PeerSaid | ClientAsked | ClientLeft | Executed | Proved | EngineResumed
-    | StateRead | ChunksStored | PlainPart | PlainLost
+    | StateRead | LeavesRead | ChunksStored | PlainPart | PlainLost
 )  # fmt: skip

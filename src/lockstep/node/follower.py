@@ -30,6 +30,7 @@ from lockstep.node.events import (
     EngineResumed,
     Event,
     Executed,
+    LeavesRead,
     PeerConnected,
     PeerLost,
     PeerSaid,
@@ -118,6 +119,8 @@ class Follower:
                 self._proofs.proved(event)
             case StateRead():
                 self._sync.state_read(event)
+            case LeavesRead():
+                self._sync.leaves_read(event)
             case ChunksStored():
                 self._sync.stored(event)
             case PlainPart():

@@ -31,6 +31,7 @@ from lockstep.node.events import (
     EngineResumed,
     Event,
     Executed,
+    LeavesRead,
     PeerConnected,
     PeerLost,
     PeerSaid,
@@ -161,6 +162,8 @@ class Replica:
                 self._proofs.proved(event)
             case StateRead():
                 self._sync.state_read(event)
+            case LeavesRead():
+                self._sync.leaves_read(event)
             case ChunksStored():
                 self._sync.stored(event)
             case PlainPart():

@@ -20,8 +20,17 @@ from lockstep.base.marks import reached
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.node.claims import Claims
 from lockstep.node.context import Context
-from lockstep.node.effects import DropPeer, InstallState, LeavePlain, Persist, ReadState, Severity, StoreChunks
-from lockstep.node.events import ChunksStored, PlainPart, StateRead
+from lockstep.node.effects import (
+    DropPeer,
+    InstallState,
+    LeavePlain,
+    Persist,
+    ReadLeaves,
+    ReadState,
+    Severity,
+    StoreChunks,
+)
+from lockstep.node.events import ChunksStored, LeavesRead, PlainPart, StateRead
 from lockstep.node.pipeline import Pipeline
 from lockstep.node.record import StoredBlock
 from lockstep.node.recovery import adopt
@@ -214,9 +223,11 @@ class Synchronizer:
 
     def _fetch_ms(self, state: StateSync) -> int:
         assert state.target is not None
-        total = sum(table.used_bytes for table in state.target.manifest.tables)
-        done = state.walk.done_chunks * 1024 if state.walk is not None else 0
-        return fetch_ms(max(0, total - done), total, state.rate(self._ctx.now_us))
+        walk, rate = state.walk, state.rate(self._ctx.now_us)
+        if walk is None:
+            return fetch_ms(sum(table.used_bytes for table in state.target.manifest.tables), 0, rate)
+        left = walk.state_chunks - walk.same_chunks - walk.done_chunks
+        return fetch_ms(left * CHUNK_BYTES, walk.done_chunks * CHUNK_BYTES, rate)
 
     def _fetch(self, state: StateSync, replay: int, fetch: int) -> None:
         assert state.target is not None
@@ -332,6 +343,11 @@ class Synchronizer:
         if self._state is not None:
             self._state.begin_walk(event.target, event.tables, self._ctx.now_us)
 
+    def leaves_read(self, event: LeavesRead) -> None:
+        """The leaves of some ranges that the store holds."""
+        if self._state is not None:
+            self._state.leaves_read(event.target, event.table, event.ranges, event.leaves, self._ctx.now_us)
+
     def stored(self, event: ChunksStored) -> None:
         """Chunks are in the store. Those of an effort that was given up are in no account."""
         if self._state is not None and event.effort == self._effort:
@@ -358,6 +374,9 @@ class Synchronizer:
         if state.needs_local and state.target is not None:
             state.needs_local = False
             ctx.out.append(ReadState(state.target))
+        if state.target is not None:
+            ctx.out.extend(ReadLeaves(state.target, table, ranges) for table, ranges in state.reads)
+            state.reads.clear()
         ctx.out.extend(StoreChunks(arrived, self._effort) for arrived in state.arrived)
         state.arrived.clear()
         if state.is_complete and state.target is not None and state.target.header.height > ctx.tree.root.height:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from lockstep.ledger.changes import Checkpoint as State
-from lockstep.node.effects import Commit, ReadState, StoreChunks
-from lockstep.node.events import ChunksStored, StateRead
+from lockstep.node.effects import Commit, ReadLeaves, ReadState, StoreChunks
+from lockstep.node.events import ChunksStored, LeavesRead, StateRead
 from lockstep.node.replacement import Chunks
 from lockstep.runtime.block_index import BlockPlace, FatePlace
 from lockstep.runtime.history import History
@@ -70,7 +70,7 @@ class PruneStep:
     """Prune a little more, behind whatever else is waiting."""
 
 
-Piece = FinalBlock | CheckpointJob | ReadState | StoreChunks | InstallJob | PruneStep
+Piece = FinalBlock | CheckpointJob | ReadState | ReadLeaves | StoreChunks | InstallJob | PruneStep
 
 
 class Archive:
@@ -81,7 +81,7 @@ class Archive:
         history: History,
         index: Index,
         store: Store,
-        told: Callable[[StateRead | ChunksStored], None],
+        told: Callable[[StateRead | LeavesRead | ChunksStored], None],
         installed: Callable[[Installed], None],
         failed: Callable[[BaseException], None],
         pruner: Pruner | None = None,
@@ -125,6 +125,9 @@ class Archive:
                     self._checkpoint(piece)
                 case ReadState():
                     self._told(StateRead(piece.target, self._store.local(piece.target.manifest)))
+                case ReadLeaves(target, table, ranges):
+                    leaves = self._store.local_leaves(target.manifest, table, ranges)
+                    self._told(LeavesRead(target, table, ranges, leaves))
                 case InstallJob():
                     self._install(piece)
                 case PruneStep():

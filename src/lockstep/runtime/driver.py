@@ -90,6 +90,7 @@ class Driver:
             effect_.ServeEvents: parts.serving.put,
             effect_.ServeState: parts.serving.put,
             effect_.ReadState: parts.storage.pass_on,
+            effect_.ReadLeaves: parts.storage.pass_on,
             effect_.StoreChunks: parts.storage.pass_on,
             effect_.InstallState: self._install,
             effect_.Prove: parts.execution.put,

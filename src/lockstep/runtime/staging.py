@@ -80,6 +80,10 @@ class Staging:
         values[: len(here)] = here
         return values
 
+    def leaves_of(self, table: int, numbers: Array) -> Array:
+        """Those of chunks that are here, (k, 8) uint32."""
+        return self._leaves[table][numbers]
+
     def read(self, table: int, first: int, count: int) -> bytes:
         """So many chunks; zeros for what is not here."""
         return self.writer.read(table, first, count)

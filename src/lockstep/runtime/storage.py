@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from lockstep.log.log import Log
-from lockstep.node.effects import Commit, Effect, Persist, ReadState, StoreChunks
+from lockstep.node.effects import Commit, Effect, Persist, ReadLeaves, ReadState, StoreChunks
 from lockstep.node.places import Places
 from lockstep.node.record import Record, StoredBlock, encode_record
 from lockstep.runtime.archive import Archive, CheckpointJob, FinalBlock, InstallJob
@@ -17,7 +17,7 @@ from lockstep.runtime.worker import Worker
 from lockstep.wire.block import decode_header
 
 QUEUE_BYTES_MAX: Final = 256 * 1024 * 1024
-Piece = Persist | Commit | CheckpointJob | ReadState | StoreChunks | InstallJob
+Piece = Persist | Commit | CheckpointJob | ReadState | ReadLeaves | StoreChunks | InstallJob
 Released = Callable[[list[tuple[Effect, ...]]], None]
 
 
@@ -61,7 +61,7 @@ class Storage:
         """Find where a restart begins, and hand the job on."""
         self._worker.put(job)
 
-    def pass_on(self, piece: ReadState | StoreChunks | InstallJob) -> None:
+    def pass_on(self, piece: ReadState | ReadLeaves | StoreChunks | InstallJob) -> None:
         """Hand on to the archive, behind everything that was handed in before."""
         self._worker.put(piece)
 
@@ -98,7 +98,7 @@ class Storage:
                     self._places.note(certificate, position)
                     piece.log_position = self._places.installed(certificate)
                     self._archive.put(piece)
-                case ReadState() | StoreChunks():
+                case ReadState() | ReadLeaves() | StoreChunks():
                     self._archive.put(piece)
                 case _:
                     pass

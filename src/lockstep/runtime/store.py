@@ -39,8 +39,9 @@ from lockstep.runtime.fold import fold, is_worth_folding
 from lockstep.runtime.leaf_pages import LeafPages
 from lockstep.runtime.older_checkpoints import OlderCheckpoints
 from lockstep.runtime.staging import Staging
-from lockstep.sync.local_state import local_table
-from lockstep.sync.state_walk import Arrived, LocalTable
+from lockstep.sync.local_state import LocalState
+from lockstep.sync.local_table import LocalTable
+from lockstep.sync.state_walk import Arrived
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.codec import encode
 from lockstep.wire.message import CheckpointOffer
@@ -210,28 +211,22 @@ class Store:
         except OSError as error:
             raise self._failure("writing to", error) from error
 
-    def local(self, manifest: Manifest) -> list[LocalTable]:
-        """What is here of a state: the checkpoint's leaves, and staged chunks before those."""
+    def local(self, manifest: Manifest) -> list[LocalTable | None]:
+        """What is here of a state: the checkpoint's tables, and staged chunks before those; None for a table that is
+        the same here."""
+        with self._looking() as state:
+            return state.tables(manifest)
+
+    def local_leaves(self, manifest: Manifest, table: int, ranges: list[int]) -> "np.ndarray[Any, Any]":
+        """The leaves of these ascending ranges of a table, (k, 8) uint32; zeros for a chunk that is not here."""
+        with self._looking() as state:
+            return state.leaves(manifest, table, ranges)
+
+    @contextmanager
+    def _looking(self) -> Iterator[LocalState]:
         assert self._staging is not None
         with self._reading() as (meta, here):
-            if meta is None and not self._staging:
-                return [_nothing(chunks_of(entry)) for entry in manifest.tables]
-            own = () if meta is None else parse_manifest(meta.manifest).tables
-            staged = self._staging.numbers()
-            tables = []
-            for number, entry in enumerate(manifest.tables):
-                chunks = chunks_of(entry)
-                leaves, fetched = here.leaves(number, 0, chunks), staged.get(number, np.zeros(0, np.int64))
-                fetched = fetched[fetched < chunks]
-                leaves[fetched] = self._staging.leaves(number, chunks)[fetched]
-                edges = {chunks - 1}  # its leaf depends on how much of it is used: there, and in the state here
-                if number < len(own):
-                    edges.add(chunks_of(own[number]) - 1)
-                found: dict[int, bytes | memoryview] = {}
-                for edge in [edge for edge in sorted(edges) if 0 <= edge < chunks and leaves[edge].any()]:
-                    found[edge] = self._staging.read(number, edge, 1) if edge in fetched else here.read(number, edge, 1)
-                tables.append(local_table(entry.used_bytes, leaves, found))
-            return tables
+            yield LocalState(None if meta is None else parse_manifest(meta.manifest), here, self._staging)
 
     def install(
         self,
@@ -333,10 +328,6 @@ class Store:
             return msgspec.msgpack.decode(raw, type=CheckpointMeta)
         except msgspec.DecodeError as error:
             raise StorageFailed(f"the checkpoint in {self.folder} cannot be decoded: {error}") from error
-
-
-def _nothing(chunks: int) -> LocalTable:
-    return LocalTable(np.zeros((chunks, 8), np.uint32), np.zeros(chunks, bool))
 
 
 class PinnedCheckpoint:

@@ -52,6 +52,7 @@ class Carrier:
             effect_.ServeEvents: self._serve_events,
             effect_.ServeState: self._serve_state,
             effect_.ReadState: lambda e: node.storage.put(e),
+            effect_.ReadLeaves: lambda e: node.storage.put(e),
             effect_.StoreChunks: lambda e: node.storage.put(e),
             effect_.InstallState: lambda e: node.storage.put(e),
             effect_.Prove: self._prove,

@@ -13,8 +13,8 @@ from lockstep.base.marks import reached
 from lockstep.ledger.changes import Checkpoint as State
 from lockstep.log.log import Log, open_log
 from lockstep.log.reader import LogReader
-from lockstep.node.effects import Checkpoint, Commit, Effect, InstallState, Persist, ReadState, StoreChunks
-from lockstep.node.events import ChunksStored, StateRead
+from lockstep.node.effects import Checkpoint, Commit, Effect, InstallState, Persist, ReadLeaves, ReadState, StoreChunks
+from lockstep.node.events import ChunksStored, LeavesRead, StateRead
 from lockstep.node.old_blocks import read_chain
 from lockstep.node.places import Places
 from lockstep.node.record import BLOCK_BEGIN_BYTES, Record, block_header, decode_record, encode_record
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CHECKPOINT_US: Final = 3_000
 PRUNE_US: Final = 1_000
 Released = Callable[[list[Effect]], None]
-Piece = Persist | Commit | tuple[Checkpoint, State] | ReadState | StoreChunks | InstallState
+Piece = Persist | Commit | tuple[Checkpoint, State] | ReadState | ReadLeaves | StoreChunks | InstallState
 
 
 class SimulatedStorage:
@@ -169,7 +169,7 @@ class SimulatedStorage:
                 self._checkpoint(*piece)
             elif isinstance(piece, InstallState):
                 self._install(piece)
-            elif isinstance(piece, ReadState | StoreChunks):
+            elif isinstance(piece, ReadState | ReadLeaves | StoreChunks):
                 self._world.call(CHECKPOINT_US, self._fetching, piece)
         self._is_busy = bool(self._queue)
         if self._queue:
@@ -194,12 +194,15 @@ class SimulatedStorage:
 
         self._world.call(CHECKPOINT_US, write)
 
-    def _fetching(self, piece: ReadState | StoreChunks) -> None:
+    def _fetching(self, piece: ReadState | ReadLeaves | StoreChunks) -> None:
         """What concerns the store takes as long as a checkpoint, so it happens in order with those."""
         if self._is_closed:
             return
         if isinstance(piece, ReadState):
             self._node.take(StateRead(piece.target, self._store.local(piece.target.manifest)))
+        elif isinstance(piece, ReadLeaves):
+            leaves = self._store.local_leaves(piece.target.manifest, piece.table, piece.ranges)
+            self._node.take(LeavesRead(piece.target, piece.table, piece.ranges, leaves))
         else:
             self._store.stage(piece.chunks)
             self._node.take(ChunksStored(piece.chunks.data.nbytes, piece.effort))

@@ -4,7 +4,7 @@ It also keeps the index of final blocks and bundles: durable up to the checkpoin
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,8 +15,9 @@ from lockstep.ledger.manifest import Manifest, parse_manifest
 from lockstep.ledger.subtree import leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.node.retention import Floors
-from lockstep.sync.local_state import local_table
-from lockstep.sync.state_walk import Arrived, LocalTable
+from lockstep.sync.local_state import LocalState
+from lockstep.sync.local_table import LocalTable
+from lockstep.sync.state_walk import Arrived
 from lockstep.wire.certificate import Finalization
 from lockstep.wire.message import CheckpointOffer
 
@@ -50,14 +51,17 @@ class Meta(NamedTuple):
     is_rebuilt: bool = False
 
 
-class PinnedStore:
-    """A checkpoint as it was."""
+Chunks = dict[int, dict[int, np.ndarray]]
+"""Table → chunk → its bytes."""
+_FULL: Final = 1 << 62
 
-    def __init__(self, meta: Meta, chunks: dict[int, dict[int, np.ndarray]]) -> None:
-        self.height = meta.height
-        self.offer = CheckpointOffer(meta.header, _finalization.decode(meta.certificate), meta.manifest)
+
+class KeptChunks:
+    """The chunks of a checkpoint, as `KeptTables`."""
+
+    def __init__(self, manifest: Manifest | None, chunks: Chunks) -> None:
+        self._used = [] if manifest is None else [entry.used_bytes for entry in manifest.tables]
         self._chunks = chunks
-        self._manifest = parse_manifest(meta.manifest)
 
     def read(self, table: int, first: int, count: int) -> bytes:
         """So many chunks of a table."""
@@ -68,20 +72,48 @@ class PinnedStore:
 
     def leaves(self, table: int, first: int, count: int) -> np.ndarray:
         """Chaining values of so many chunks; zeros of one that was never written."""
-        values = np.zeros((count, 8), np.uint32)
-        rows = self._chunks.get(table, {})
+        values, rows = np.zeros((count, 8), np.uint32), self._chunks.get(table, {})
         here = np.array([number for number in range(first, first + count) if number in rows], np.int64)
         if len(here):
             data = np.stack([rows[number] for number in here.tolist()])
-            values[here - first] = leaf_values(data, here, self._manifest.tables[table].used_bytes)
+            values[here - first] = leaf_values(data, here, self._used[table])
         return values
 
     def page_values(self, table: int, pages: int) -> np.ndarray:
         """None is kept."""
         return np.zeros((pages, 8), np.uint32)
 
+
+class PinnedStore(KeptChunks):
+    """A checkpoint as it was."""
+
+    def __init__(self, meta: Meta, chunks: Chunks) -> None:
+        super().__init__(parse_manifest(meta.manifest), chunks)
+        self.height = meta.height
+        self.offer = CheckpointOffer(meta.header, _finalization.decode(meta.certificate), meta.manifest)
+
     def close(self) -> None:
         """Nothing is to be given back."""
+
+
+class StagedRows:
+    """Chunks of a newer state."""
+
+    def __init__(self, chunks: Chunks) -> None:
+        self._chunks = chunks
+
+    def numbers(self) -> dict[int, np.ndarray]:
+        """Table → numbers of the chunks that are here, ascending."""
+        return {table: np.array(sorted(rows), np.int64) for table, rows in sorted(self._chunks.items())}
+
+    def leaves_of(self, table: int, numbers: np.ndarray) -> np.ndarray:
+        """Their chaining values, as if all were full."""
+        rows = self._chunks[table]
+        return leaf_values(np.stack([rows[number] for number in numbers.tolist()]), numbers, _FULL)
+
+    def read(self, table: int, first: int, count: int) -> bytes:
+        """So many chunks, all of them here."""
+        return b"".join(self._chunks[table][number].tobytes() for number in range(first, first + count))
 
 
 @dataclass(slots=True)
@@ -89,8 +121,7 @@ class SimulatedStore:
     """Survives crashes; `index_lost` forgets what was in memory only."""
 
     meta: Meta | None = None
-    chunks: dict[int, dict[int, np.ndarray]] = field(default_factory=dict)
-    """Table → chunk → its bytes."""
+    chunks: Chunks = field(default_factory=dict)
     _blocks: dict[int, BlockPlace] = field(default_factory=dict)
     _fates: dict[bytes, FatePlace] = field(default_factory=dict)
     lowest: int = 1
@@ -99,7 +130,7 @@ class SimulatedStore:
     """Their headers from here on stay. Below it they were pruned too, or never came: a state was installed above."""
     _pruned: dict[int, BlockPlace] = field(default_factory=dict)
     """Where the headers of pruned blocks are."""
-    staged: dict[int, dict[int, np.ndarray]] = field(default_factory=dict)
+    staged: Chunks = field(default_factory=dict)
     """Chunks of a state that is being fetched."""
     fresh_blocks: dict[int, BlockPlace] = field(default_factory=dict)
     fresh_fates: dict[bytes, FatePlace] = field(default_factory=dict)
@@ -126,27 +157,29 @@ class SimulatedStore:
         for number, row in zip(arrived.numbers.tolist(), arrived.data, strict=True):
             rows[number] = row
 
-    def local(self, manifest: Manifest) -> list[LocalTable]:
-        """What is here of a state, staged chunks before the checkpoint's."""
-        tables = []
-        for table, entry in enumerate(manifest.tables):
-            chunks = -(-entry.used_bytes // CHUNK_BYTES)
-            rows = self.chunks.get(table, {}) | self.staged.get(table, {})
-            here = {number: row.tobytes() for number, row in rows.items() if number < chunks}
-            tables.append(local_table(entry.used_bytes, np.zeros((chunks, 8), np.uint32), here))
-        return tables
+    def local(self, manifest: Manifest) -> list[LocalTable | None]:
+        """What is here of a state, staged chunks before the checkpoint's; None for a table that is the same here."""
+        return self._look().tables(manifest)
+
+    def local_leaves(self, manifest: Manifest, table: int, ranges: list[int]) -> np.ndarray:
+        """The leaves of these ascending ranges of a table; zeros for a chunk that is not here."""
+        return self._look().leaves(manifest, table, ranges)
+
+    def _look(self) -> LocalState:
+        own = None if self.meta is None else parse_manifest(self.meta.manifest)
+        return LocalState(own, KeptChunks(own, self.chunks), StagedRows(self.staged))
 
     def install(self, meta: Meta) -> dict[int, np.ndarray]:
         """Everything of this state is here: make it the checkpoint. One transaction. Returns table → numbers of the
         chunks that were fetched."""
-        fetched = {table: np.array(sorted(rows), np.int64) for table, rows in sorted(self.staged.items())}
+        fetched = StagedRows(self.staged).numbers()
         for table, entry in enumerate(parse_manifest(meta.manifest).tables):
             rows = self.chunks.get(table, {}) | self.staged.get(table, {})
             full, rest = divmod(entry.used_bytes, CHUNK_BYTES)
             self.chunks[table] = {number: row for number, row in rows.items() if number < full}
             if rest:
                 last = np.zeros(CHUNK_BYTES, np.uint8)
-                last[:rest] = rows[full][:rest]
+                last[:rest] = rows.get(full, last)[:rest]
                 self.chunks[table][full] = last
         self.chunks = {table: rows for table, rows in self.chunks.items() if rows}
         self.staged = {}

@@ -1,8 +1,9 @@
 """Replay or state: which is the shorter way to the head, by what was measured. Asked again and again while either runs.
 
 Replaying costs the blocks behind, at the rate at which they become final here, less the rate at which new ones are
-made. Fetching costs the bytes that the checkpoint has at most, at the rate at which they came so far, and the start
-from it. Either is left only for one that is clearly shorter, since what was done for it is (partly) lost.
+made. Fetching costs the bytes that are not known to be here, at the rate at which they came so far, and bringing what
+was fetched into memory. Either is left only for one that is clearly shorter, since what was done for it is (partly)
+lost.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ BYTES_PER_SECOND: Final = 60_000_000
 """Of fetching, until it was measured."""
 START_MS: Final = 1_500
 START_BYTES_PER_SECOND: Final = 400_000_000
-"""Beginning anew from a state: at least so long, and its bytes at this rate."""
+"""Beginning anew from a state: at least so long, and what was fetched of it at this rate; the tables are in memory."""
 NEVER_MS: Final = 1 << 40
 _SPAN_US: Final = 500_000
 
@@ -51,11 +52,11 @@ def replay_ms(behind: int, replay: Pace, network: Pace) -> int:
     return behind * 1_000_000 // rate if rate > 0 else NEVER_MS
 
 
-def fetch_ms(left_bytes: int, state_bytes: int, measured: int) -> int:
-    """Until a node runs from a state of which so many bytes are still to come, at `measured` bytes a second."""
-    return (
-        left_bytes * 1_000 // (measured or BYTES_PER_SECOND) + START_MS + state_bytes * 1_000 // START_BYTES_PER_SECOND
-    )
+def fetch_ms(left_bytes: int, done_bytes: int, measured: int) -> int:
+    """Until a node runs from a state of which so many bytes were fetched, and so many are still to come at most, at
+    `measured` bytes a second."""
+    fetching = left_bytes * 1_000 // (measured or BYTES_PER_SECOND)
+    return fetching + START_MS + (left_bytes + done_bytes) * 1_000 // START_BYTES_PER_SECOND
 
 
 def is_clearly_shorter(one_ms: int, other_ms: int) -> bool:

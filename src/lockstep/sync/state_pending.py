@@ -4,6 +4,7 @@ Marks may go astray, so a node that does not come out accuses nobody. When it do
 brought, or when the values below it are known, every chunk that was sent for it can be told to be right or wrong.
 """
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -62,9 +63,9 @@ class Pending:
                 self._doubt(table, number, known[number])
             known[number] = Received(rows[at], leaves[at], peer)
 
-    def prove(self, table: int, level: int, index: int, local: Array) -> tuple[Array, Array, Array]:
-        """The node came out: what came last for each chunk is right. Returns numbers, rows, leaves; `local` are the
-        leaves of the table as they were here."""
+    def prove(self, table: int, level: int, index: int, local: Callable[[Array], Array]) -> tuple[Array, Array, Array]:
+        """The node came out: what came last for each chunk is right. Returns numbers, rows, leaves; `local` tells the
+        leaves of chunks of the table as they were here."""
         node = (table, level, index)
         received, askings = self._received.pop(node), self._askings.pop(node)
         numbers = np.array(sorted(received), np.int64)
@@ -72,7 +73,7 @@ class Pending:
         for number, leaf in zip(numbers.tolist(), leaves, strict=True):
             self._judge(table, number, leaf.tobytes())
         if len(askings) > 1:  # the first asking was with few bits; chunks that those did tell apart were owed
-            told = marks(leaves, _FEW) != marks(local[numbers], _FEW)
+            told = marks(leaves, _FEW) != marks(local(numbers), _FEW)
             peer, sent = askings[0]
             if any(number not in sent for number in numbers[told].tolist()):
                 self._liars.append(peer)

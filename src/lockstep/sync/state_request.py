@@ -4,12 +4,15 @@ from typing import Any, Final
 
 import numpy as np
 
+Array = np.ndarray[Any, Any]
 STEP: Final = 4
 """Levels between a node and what is shown of it."""
 RANGE_LEVEL: Final = 8
 """Chunks are fetched in ranges of at most 1 << 8."""
 PAGE_LEVEL: Final = 5
 """Stores keep the nodes of this level beside the leaves."""
+GAP_CHUNKS: Final = 2_048
+"""Leaves that are read along with others, rather than one by one more time."""
 
 
 def base_level(chunks: int) -> int:
@@ -28,7 +31,7 @@ def covered(index: int, levels: int, size: int) -> tuple[int, int]:
     return index << levels, min(index + 1 << levels, size)
 
 
-def places_below(indices: "np.ndarray[Any, Any] | list[int]", levels: int, size: int) -> "np.ndarray[Any, Any]":
+def places_below(indices: "Array | list[int]", levels: int, size: int) -> Array:
     """All places so many levels below these ascending nodes, where there are `size`."""
     if indices[-1] - indices[0] + 1 == len(indices):
         return np.arange(indices[0] << levels, min(indices[-1] + 1 << levels, size))
@@ -37,22 +40,27 @@ def places_below(indices: "np.ndarray[Any, Any] | list[int]", levels: int, size:
     return flat[flat < size]
 
 
-def firsts(ascending: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def firsts(ascending: Array) -> Array:
     """Each of these ascending numbers once."""
     return ascending[np.flatnonzero(np.diff(ascending, prepend=-1))]
 
 
-def runs(numbers: "np.ndarray[Any, Any]") -> list[tuple[int, int]]:
+def runs(numbers: Array) -> list[tuple[int, int]]:
     """First and end of each run of neighbours in ascending `numbers`."""
+    return spans(numbers, 1)
+
+
+def spans(numbers: Array, gap: int) -> list[tuple[int, int]]:
+    """Runs of ascending numbers, those together that are not more than `gap` apart: what lies between is soon read."""
     if not len(numbers):
         return []
-    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
-    firsts = numbers[np.concatenate(([0], breaks))].tolist()
+    breaks = np.flatnonzero(np.diff(numbers) > gap) + 1
+    begins = numbers[np.concatenate(([0], breaks))].tolist()
     lasts = numbers[np.concatenate((breaks, [len(numbers)])) - 1].tolist()
-    return [(first, last + 1) for first, last in zip(firsts, lasts, strict=True)]
+    return [(first, last + 1) for first, last in zip(begins, lasts, strict=True)]
 
 
-def as_slice(numbers: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any] | slice":
+def as_slice(numbers: Array) -> "Array | slice":
     """Ascending numbers as an index: a slice, which is quicker, if they are neighbours all."""
     if len(numbers) and int(numbers[-1]) - int(numbers[0]) + 1 == len(numbers):
         return slice(int(numbers[0]), int(numbers[-1]) + 1)

@@ -20,7 +20,8 @@
 Ends as long as one honest peer that serves a checkpoint is reached: others cost at most a time-out each time that they
 are tried, at doubling distances. After a crash the staging area is read back and hashed: nothing is fetched twice.
 
-Pure: the caller sends what `asks` holds, stores `arrived`, says when that is stored, and brings answers and ticks.
+Pure: the caller sends what `asks` holds, reads what `reads` names, stores `arrived`, says when that is stored, and
+brings answers and ticks.
 """
 
 from dataclasses import dataclass, field
@@ -28,9 +29,10 @@ from typing import Final
 
 from lockstep.base.errors import Reason, Refused
 from lockstep.base.marks import reached
+from lockstep.sync.local_table import LocalTable
 from lockstep.sync.state_offer import Target, check_offer, read_offer
 from lockstep.sync.state_peers import TIMEOUT_US, StatePeer, StatePeers
-from lockstep.sync.state_walk import Array, Arrived, Kind, LocalTable, Piece, StateWalk
+from lockstep.sync.state_walk import Array, Arrived, Kind, Piece, StateWalk
 from lockstep.sync.succession import Succession
 from lockstep.wire.certificate import verify_certificate
 from lockstep.wire.light import AskLight, LightReply
@@ -90,6 +92,8 @@ class StateSync:
         """Peers that lied, and what about; told once."""
         self.doubted: list[int] = []
         """Peers whose parts are to come over no plain connection any more."""
+        self.reads: list[tuple[int, list[int]]] = []
+        """Tables, and their ranges, of which the world is to read the leaves and hand them to `leaves_read`."""
         self.needs_local = False
         """The world is to read what is here, in the shape of `target`, and hand it to `begin_walk`."""
         self.bytes_fetched = 0
@@ -233,21 +237,28 @@ class StateSync:
         self._moves += 1
         self.target = target
         self.walk = None
+        self.reads.clear()
         for number in list(self._flights):
             self.peers.of(self._flights.pop(number).peer).asked -= 1
         self.needs_local = True
         self._offers_due_us = 0
 
-    def begin_walk(self, target: Target, local: list[LocalTable], now_us: int) -> None:
+    def begin_walk(self, target: Target, local: list[LocalTable | None], now_us: int) -> None:
         """What is here, in the shape of this target's tables."""
         if self.target is not target:
             return
         if self.began_us < 0:
             self.began_us = now_us
         self.walk = StateWalk(target.manifest, local, self._ranges)
-        if any(part.present.any() for part in local):
+        if any(part is None or part.has_some for part in local):
             reached("state: some of it is here already")
         self._fill(now_us)
+
+    def leaves_read(self, target: Target, table: int, ranges: list[int], leaves: Array, now_us: int) -> None:
+        """What is here of these ranges, in the shape of this target."""
+        if self.target is target and self.walk is not None:
+            self.walk.read(table, ranges, leaves)
+            self._fill(now_us)
 
     # -- asking ---------------------------------------------------------------------------------------
 
@@ -256,6 +267,7 @@ class StateSync:
         walk, target = self.walk, self.target
         if walk is None or target is None:
             return
+        self.reads += walk.take_reads()
         height = target.header.height
         while self._unstored + self._asked_bytes() < UNSTORED_BYTES_MAX:
             ready = self.peers.ready(height, now_us)

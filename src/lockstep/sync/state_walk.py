@@ -2,6 +2,7 @@
 
     - Begin at the hash of every table, which the manifest states. A table that is the same here is done.
     - Below a node that is not the same, look at the nodes four levels further down; skip those that are the same.
+    - At a range of 256 chunks that is not the same, have the leaves that are here read (`take_reads`), and go on then.
     - Where nothing at all is here below a node of level 8 or less, or at a chunk, fetch the chunks.
     - Where most is here below such a node, send marks of what is here, and fetch the chunks that have others
       (`state_changes`). While the node's value does not come out, ask again with other marks, twice; and then look at
@@ -14,20 +15,21 @@ first, chunks before nodes, which keeps the list of what is known to be missing 
 some tables and chunks: what is fetched is proven all the same.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from lockstep.base.errors import Reason, Refused
 from lockstep.ledger.manifest import Manifest
-from lockstep.ledger.subtree import ChunkTree, leaf_values, table_hash, top_level, width
+from lockstep.ledger.subtree import leaf_values, table_hash, top_level, width
 from lockstep.ledger.table import CHUNK_BYTES
+from lockstep.sync.local_table import LocalTable
 from lockstep.sync.state_changes import MARK_BITS, marks, pack_marks, parse_changed
 from lockstep.sync.state_hash import nodes_above
 from lockstep.sync.state_pending import Pending
-from lockstep.sync.state_request import RANGE_LEVEL, as_slice, children_level, covered
+from lockstep.sync.state_request import RANGE_LEVEL, children_level, covered, places_below
 from lockstep.wire.message import STATE_NODES_MAX
 
 Array = np.ndarray[Any, Any]
@@ -47,18 +49,6 @@ class Kind(IntEnum):
     NODES = 4
 
 
-@dataclass(slots=True)
-class LocalTable:
-    """What is here of a table: leaves under the shape of the state that is fetched."""
-
-    leaves: Array
-    """(chunks, 8) uint32; of a chunk that is not here, zeros."""
-    present: Array
-    """(chunks,) bool."""
-    first_chunk: bytes = b""
-    """The used bytes of a table that has a single chunk, if that is here."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
     """One request's worth: some nodes of one level, of which the chunks or the nodes below are wanted."""
@@ -72,6 +62,8 @@ class Piece:
     size_bytes: int
     """Of the answer, about."""
     marks: bytes = b""
+    leaves: Array | None = None
+    """What the marks are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,44 +79,35 @@ class Arrived:
     """(k, 8) uint32: their chaining values."""
 
 
-@dataclass(slots=True, eq=False)
-class _Table:
+class _Table(NamedTuple):
     used: int
     hash: bytes
+    chunks: int
     local: LocalTable
     wanted: tuple[int, int]
-    levels: list[Array] = field(default_factory=list)
-    is_empty: bool = False
-    """Nothing of it is here: what it is compared with need not be kept."""
-    counted: Array = field(default_factory=lambda: np.zeros(0, np.int32))
-    """Number of present chunks below each index: present[a:b].any() without looking."""
-
-    @property
-    def chunks(self) -> int:
-        return len(self.local.leaves)
-
-    def is_absent(self, level: int, index: int) -> bool:
-        first, end = covered(index, level, self.chunks)
-        return bool(self.counted[end] == self.counted[first])
-
-    def is_mostly_here(self, level: int, index: int) -> bool:
-        first, end = covered(index, level, self.chunks)
-        return bool(4 * (self.counted[end] - self.counted[first]) >= 3 * (end - first))
 
 
 class StateWalk:
     """One walk towards one manifest. `next` hands out pieces; `take` checks an answer; `give_back` returns a piece."""
 
     def __init__(
-        self, manifest: Manifest, local: list[LocalTable], ranges: dict[int, tuple[int, int]] | None = None
+        self, manifest: Manifest, local: list[LocalTable | None], ranges: dict[int, tuple[int, int]] | None = None
     ) -> None:
-        """`local` has an entry for every table of the manifest; `ranges`: table → chunks [first, end) that are wanted
-        (None: everything)."""
+        """`local` has an entry for every table of the manifest, None for one that is the same here; `ranges`: table →
+        chunks [first, end) that are wanted (None: everything)."""
         self._work: dict[tuple[Kind, int, int], list[tuple[int, bytes]]] = {}
-        self._tables: list[_Table] = []
+        self._tables: dict[int, _Table] = {}
+        """Those that are not the same."""
+        self._to_read: dict[int, list[int]] = {}
+        self._reading: dict[tuple[int, int], bytes] = {}
+        """Table and range whose leaves are read here, before it can be said what to ask for → its value."""
+        self.state_chunks = sum(-(-entry.used_bytes // CHUNK_BYTES) for entry in manifest.tables)
+        """Of the whole state."""
         self.open = 0
         """Pieces handed out, not taken yet."""
         self.done_chunks = 0
+        self.same_chunks = 0
+        """Found to be here already."""
         self.known_chunks = 0
         """Chunks fetched, or known to be missing."""
         self.pending = Pending()
@@ -132,37 +115,19 @@ class StateWalk:
         """Table and range of chunks where marks did not help."""
         self._compared_nodes, self._changed_chunks = 1, 16
         for number, (entry, part) in enumerate(zip(manifest.tables, local, strict=True)):
-            chunks = len(part.leaves)
-            wanted = (0, chunks) if ranges is None else ranges.get(number, (0, 0))
-            table = _Table(entry.used_bytes, entry.hash, part, wanted)
-            self._tables.append(table)
-            if chunks:
-                self._begin(number, table)
-
-    def _begin(self, number: int, table: _Table) -> None:
-        part = table.local
-        table.counted = np.zeros(len(part.present) + 1, np.int32)
-        np.cumsum(part.present, out=table.counted[1:])
-        table.is_empty = not table.counted[-1]
-        if table.is_empty:  # nothing to compare with: zeros are nobody's hash
-            table.levels = [
-                np.zeros((width(table.chunks, level), 8), np.uint32) for level in range(top_level(table.chunks) + 1)
-            ]
-        else:
-            tree = ChunkTree(part.leaves, part.first_chunk)
-            table.levels = tree.levels
-        if (table.is_empty or tree.hash != table.hash) and table.wanted[0] < table.wanted[1]:
-            self._want(number, table, top_level(table.chunks), 0, table.hash)
+            if part is None or not part.chunks or part.hash == entry.hash:
+                self.same_chunks += -(-entry.used_bytes // CHUNK_BYTES)
+                continue
+            first, end = (0, part.chunks) if ranges is None else ranges.get(number, (0, 0))
+            if first < end:
+                table = _Table(entry.used_bytes, entry.hash, part.chunks, part, (first, end))
+                self._tables[number] = table
+                self._want(number, table, top_level(table.chunks), 0, table.hash)
 
     @property
     def is_done(self) -> bool:
         """Everything wanted is here."""
-        return not self._work and not self.open
-
-    @property
-    def state_chunks(self) -> int:
-        """Chunks of the whole state."""
-        return sum(table.chunks for table in self._tables)
+        return not self._work and not self.open and not self._reading
 
     def _want(self, number: int, table: _Table, level: int, index: int, value: bytes) -> None:
         first, end = covered(index, level, table.chunks)
@@ -170,13 +135,35 @@ class StateWalk:
         if first >= stop or end <= begin:
             return
         whole = level <= RANGE_LEVEL and begin <= first and end <= stop
-        if level == 0 or (whole and table.is_absent(level, index)):
+        if level == 0 or (whole and table.local.is_absent(level, index)):
             kind = Kind.CHUNKS
             self.known_chunks += end - first
+        elif level == RANGE_LEVEL and not table.local.is_read(index):
+            self._to_read.setdefault(number, []).append(index)
+            self._reading[number, index] = value
+            return
         else:
-            is_here = whole and table.is_mostly_here(level, index) and (number, first >> RANGE_LEVEL) not in self._plain
+            is_plain = (number, first >> RANGE_LEVEL) in self._plain
+            is_here = whole and not is_plain and table.local.is_mostly_here(level, index)
             kind = Kind.CHANGED if is_here else Kind.NODES
         self._work.setdefault((kind, level, number), []).append((index, value))
+
+    # -- what is here ---------------------------------------------------------------------------------
+
+    def take_reads(self) -> list[tuple[int, list[int]]]:
+        """Tables and their ranges, ascending, of which the leaves are to be read here."""
+        reads = [(number, sorted(indices)) for number, indices in self._to_read.items()]
+        self._to_read.clear()
+        return reads
+
+    def read(self, number: int, indices: list[int], leaves: Array) -> None:
+        """The leaves of these ranges as they are here, one after the other."""
+        table, at = self._tables[number], 0
+        for index in indices:
+            first, end = covered(index, RANGE_LEVEL, table.chunks)
+            table.local.read(index, leaves[at : at + end - first])
+            at += end - first
+            self._want(number, table, RANGE_LEVEL, index, self._reading.pop((number, index)))
 
     # -- asking ---------------------------------------------------------------------------------------
 
@@ -203,19 +190,19 @@ class StateWalk:
         table = self._tables[number]
         if kind is Kind.NODES:
             below = children_level(level)
-            places = _places(indices, level - below, -(-table.chunks // (1 << below)))
+            places = places_below(indices, level - below, -(-table.chunks // (1 << below)))
             return Piece(number, level, kind, indices, values, 32 * len(places))
-        places = _places(indices, level, table.chunks)
+        places = places_below(indices, level, table.chunks)
         if kind is Kind.CHUNKS:
             return Piece(number, level, kind, indices, values, CHUNK_BYTES * len(places))
         leaves = self._leaves(number, level, indices, places)
         bits = MARK_BITS[Kind.CHANGED - kind]
         size = CHUNK_BYTES * (1 + len(indices) * self._changed_chunks // self._compared_nodes)
-        return Piece(number, level, kind, indices, values, size, pack_marks(marks(leaves, bits), bits))
+        return Piece(number, level, kind, indices, values, size, pack_marks(marks(leaves, bits), bits), leaves)
 
     def _leaves(self, number: int, level: int, indices: list[int], places: Array) -> Array:
         """What is here at these places below these nodes, with what came for them and is not proven."""
-        leaves: Array = self._tables[number].local.leaves[places]
+        leaves = self._tables[number].local.leaves(places)
         for index in indices:
             for chunk, received in self.pending.of(number, level, index).items():
                 leaves[np.searchsorted(places, chunk)] = received.leaf
@@ -253,7 +240,7 @@ class StateWalk:
 
     def _take_chunks(self, piece: Piece, data: bytes | memoryview, leaves: Array | None) -> Arrived:
         table = self._tables[piece.table]
-        numbers = _places(piece.indices, piece.level, table.chunks)
+        numbers = places_below(piece.indices, piece.level, table.chunks)
         size = len(numbers) * CHUNK_BYTES - max(0, (int(numbers[-1]) + 1) * CHUNK_BYTES - table.used)
         if len(data) != size:
             raise Refused(Reason.BAD_PROOF, f"{len(data)} bytes of chunks came, not {size}")
@@ -261,32 +248,22 @@ class StateWalk:
         if leaves is None or len(leaves) != len(numbers) or size != len(numbers) * CHUNK_BYTES:
             leaves = leaf_values(rows, numbers, table.used)
         self._check(piece, leaves, piece.level, rows[0].tobytes()[: table.used] if table.chunks == 1 else b"")
-        if table.chunks == 1:
-            table.local.first_chunk = bytes(data)
-        return self._keep(piece.table, numbers, rows, leaves)
-
-    def _keep(self, number: int, numbers: Array, rows: Array, leaves: Array) -> Arrived:
-        """Chunks that are proven."""
-        table = self._tables[number]
-        if not table.is_empty:
-            places = as_slice(numbers)
-            table.local.leaves[places] = leaves
-            table.local.present[places] = True
         self.done_chunks += len(numbers)
-        return Arrived(number, numbers, rows, leaves)
+        return Arrived(piece.table, numbers, rows, leaves)
 
     def _take_changed(self, piece: Piece, data: bytes | memoryview, peer: int) -> Arrived | None:
         table = self._tables[piece.table]
         nodes, numbers, rows = parse_changed(data)
         indices = piece.indices[:nodes]
-        places = _places(indices, piece.level, table.chunks) if indices else np.zeros(0, np.int64)
+        places = places_below(indices, piece.level, table.chunks) if indices else np.zeros(0, np.int64)
         at = np.searchsorted(places, numbers)
         if not 1 <= nodes <= len(piece.indices) or (np.append(places, -1)[at] != numbers).any():
             raise Refused(Reason.BAD_PROOF, "what came about changed chunks is not what was asked for")
         leaves = leaf_values(rows, numbers, table.used)
         if len(numbers) and rows[-1, max(0, table.used - int(numbers[-1]) * CHUNK_BYTES) :].any():
             raise Refused(Reason.BAD_PROOF, f"chunk {numbers[-1]} has bytes beyond the end of table {piece.table}")
-        values = self._leaves(piece.table, piece.level, indices, places)
+        assert piece.leaves is not None
+        values = piece.leaves[: len(places)].copy()
         values[at] = leaves
         found = self._above(piece, values, piece.level, b"")
         proven = np.array([one == other for one, other in zip(found, piece.values, strict=False)])
@@ -302,11 +279,14 @@ class StateWalk:
             self.pending.note((piece.table, piece.level, indices[place]), peer, (numbers, rows, leaves))
             parts += self._settle(piece, place, bool(proven[place]))
         numbers, rows, leaves = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        self._found_same(table, piece.level, np.array(indices, np.int64)[proven])
+        self.same_chunks -= len(numbers)
         if not len(numbers):
             return None
         self.known_chunks += len(numbers)
+        self.done_chunks += len(numbers)
         order = np.argsort(numbers)
-        return self._keep(piece.table, numbers[order], rows[order], leaves[order])
+        return Arrived(piece.table, numbers[order], rows[order], leaves[order])
 
     def _settle(self, piece: Piece, place: int, is_proven: bool) -> "list[tuple[Array, Array, Array]]":
         """What came for a node: all of it, if the node's value came out; else it waits, and more is asked for."""
@@ -323,21 +303,25 @@ class StateWalk:
 
     def _take_nodes(self, piece: Piece, data: bytes | memoryview) -> None:
         table, below = self._tables[piece.table], children_level(piece.level)
-        places = _places(piece.indices, piece.level - below, len(table.levels[below]))
+        places = places_below(piece.indices, piece.level - below, width(table.chunks, below))
         if len(data) != 32 * len(places):
             raise Refused(Reason.BAD_PROOF, f"{len(data)} bytes of nodes came, not {32 * len(places)}")
         values = np.frombuffer(data, np.uint32).reshape(-1, 8)
         self._check(piece, values, piece.level - below, b"")
-        same = (values == table.levels[below][places]).all(axis=1)
-        if self.pending.doubted:
+        same = (values == table.local.nodes(below, places)).all(axis=1)
+        self._found_same(table, below, places[same])
+        if self.pending.doubted and below < RANGE_LEVEL:  # what is doubted lies in ranges that were read
             for place in same.nonzero()[0].tolist():
-                first, end = covered(int(places[place]), below, table.chunks)
-                self.pending.judge(piece.table, first, table.local.leaves[first:end])
+                numbers = np.arange(*covered(int(places[place]), below, table.chunks))
+                self.pending.judge(piece.table, int(numbers[0]), table.local.leaves(numbers))
             if below == 0:
                 for place, number in enumerate(places.tolist()):
                     self.pending.judge(piece.table, number, values[place : place + 1])
         for place in np.logical_not(same).nonzero()[0].tolist():
             self._want(piece.table, table, below, int(places[place]), values[place].tobytes())
+
+    def _found_same(self, table: _Table, level: int, places: Array) -> None:
+        self.same_chunks += int((np.minimum(places + 1 << level, table.chunks) - (places << level)).sum())
 
     def _check(self, piece: Piece, values: Array, levels: int, chunk: bytes) -> None:
         """What the values lie below must be what was asked for."""
@@ -359,12 +343,3 @@ def _rows(data: bytes | memoryview, count: int) -> Array:
     rows = np.zeros((count, CHUNK_BYTES), np.uint8)
     rows.reshape(-1)[: len(flat)] = flat
     return rows
-
-
-def _places(indices: list[int], levels: int, size: int) -> Array:
-    """All places so many levels below these ascending nodes, where there are `size`."""
-    if indices[-1] - indices[0] + 1 == len(indices):
-        return np.arange(indices[0] << levels, min(indices[-1] + 1 << levels, size))
-    spread = (np.array(indices, np.int64)[:, None] << levels) + np.arange(1 << levels)
-    flat = spread.reshape(-1)
-    return flat[flat < size]

@@ -14,7 +14,7 @@ from lockstep.base.marks import reached
 from lockstep.ledger.subtree import ChunkTree, known, leaf_values
 from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.sync.state_hash import nodes_above
-from lockstep.sync.state_request import PAGE_LEVEL, base_level, firsts, places_below, runs
+from lockstep.sync.state_request import GAP_CHUNKS, PAGE_LEVEL, as_slice, base_level, firsts, places_below, spans
 
 Array = np.ndarray[Any, Any]
 _AT_ONCE: Final = 4_096
@@ -76,12 +76,19 @@ class StoredTable:
         above = numbers >> PAGE_LEVEL
         pages = firsts(above)
         leaves = self._page_leaves(pages)
+        if len(leaves) == len(numbers):
+            return leaves
         return leaves[(np.searchsorted(pages, above) << PAGE_LEVEL) + (numbers & (1 << PAGE_LEVEL) - 1)]
 
     def _page_leaves(self, pages: Array) -> Array:
         """All leaves below these nodes of `PAGE_LEVEL`: so many each, but for the table's last."""
-        spans = [(first << PAGE_LEVEL, min(end << PAGE_LEVEL, self.chunks)) for first, end in runs(pages)]
-        leaves = np.concatenate([self.kept_leaves(first, end - first) for first, end in spans])
+        parts: list[Array] = []
+        for first, end in spans(pages, GAP_CHUNKS >> PAGE_LEVEL):
+            begin, stop = np.searchsorted(pages, [first, end])
+            here, last = first << PAGE_LEVEL, min(end << PAGE_LEVEL, self.chunks)
+            part = self.kept_leaves(here, last - here)
+            parts.append(part[as_slice(places_below(pages[begin:stop] - first, PAGE_LEVEL, len(part)))])
+        leaves = parts[0] if len(parts) == 1 else np.concatenate(parts)
         wrong = (nodes_above(leaves, PAGE_LEVEL) != self.tree.levels[0][pages]).any(axis=1)
         for place in np.flatnonzero(wrong).tolist():
             reached("stored table: a page of leaves is hashed again")
@@ -91,12 +98,8 @@ class StoredTable:
         return leaves
 
     def kept_leaves(self, first: int, count: int) -> Array:
-        """So many leaves from `first` on as they are kept, with those of chunks that were never written."""
-        leaves = self._kept.leaves(self._table, first, count)
-        absent = np.flatnonzero(np.logical_not(known(leaves)))
-        if len(absent):
-            leaves[absent] = leaf_values(np.zeros((len(absent), CHUNK_BYTES), np.uint8), first + absent, self._used)
-        return leaves
+        """See the function of this name."""
+        return kept_leaves(self._kept, self._table, first, count, self._used)
 
     def _hashed(self, first: int, count: int) -> Array:
         """The same, from the chunks."""
@@ -106,3 +109,13 @@ class StoredTable:
             data = np.frombuffer(self._kept.read(self._table, first + at, some), np.uint8).reshape(-1, CHUNK_BYTES)
             leaves[at : at + some] = leaf_values(data, np.arange(first + at, first + at + some), self._used)
         return leaves
+
+
+def kept_leaves(kept: KeptTables, table: int, first: int, count: int, used: int) -> Array:
+    """So many leaves from `first` on as they are kept, with those of chunks that were never written: those are zeros,
+    and are as much here as others."""
+    leaves = kept.leaves(table, first, count)
+    absent = np.flatnonzero(np.logical_not(known(leaves)))
+    if len(absent):
+        leaves[absent] = leaf_values(np.zeros((len(absent), CHUNK_BYTES), np.uint8), first + absent, used)
+    return leaves

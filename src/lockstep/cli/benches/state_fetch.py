@@ -16,6 +16,7 @@ from lockstep.ledger.difference import dtype_of
 from lockstep.ledger.ledger import Ledger, TableLayout
 from lockstep.ledger.manifest import parse_manifest
 from lockstep.ledger.subtree import warm_up
+from lockstep.node.effects import ReadLeaves
 from lockstep.node.events import Event, PeerConnected, PeerLost, PeerSaid, PlainLost, PlainPart
 from lockstep.node.replacement import replace
 from lockstep.runtime.home import Home, load_home
@@ -75,7 +76,7 @@ class _Fetcher:
         self._loop = asyncio.get_running_loop()
         self._done = asyncio.Event()
         self._all_here = asyncio.Event()
-        self._worker: Worker[Target | Arrived] = Worker("store", self._work, self._failed)
+        self._worker: Worker[Target | Arrived | ReadLeaves] = Worker("store", self._work, self._failed)
         self._transport = Transport(
             home.genesis, home.index, home.key, home.config.peer_listen, self._event, lambda *_: None
         )
@@ -172,6 +173,10 @@ class _Fetcher:
         for peer in sync.doubted:
             self._transport.leave_plain(peer)
         sync.doubted.clear()
+        for table, ranges in sync.reads:
+            assert sync.target is not None
+            self._worker.put(ReadLeaves(sync.target, table, ranges))
+        sync.reads.clear()
         if sync.needs_local and sync.target is not None:
             sync.needs_local = False
             self._worker.put(sync.target)
@@ -181,20 +186,29 @@ class _Fetcher:
 
     # -- the store's thread ---------------------------------------------------------------------------
 
-    def _work(self, batch: list[Target | Arrived]) -> None:
+    def _work(self, batch: list[Target | Arrived | ReadLeaves]) -> None:
         arrived = [piece for piece in batch if isinstance(piece, Arrived)]
         if arrived:
             self._store.stage(arrived)
             self._loop.call_soon_threadsafe(self._stored, sum(part.data.nbytes for part in arrived))
         for piece in batch:
+            began = time.monotonic()
             if isinstance(piece, Target):
-                began = time.monotonic()
                 local = self._store.local(piece.manifest)
-                self._read_seconds += time.monotonic() - began
                 self._loop.call_soon_threadsafe(self._begin, piece, local)
+            elif isinstance(piece, ReadLeaves):
+                leaves = self._store.local_leaves(piece.target.manifest, piece.table, piece.ranges)
+                self._loop.call_soon_threadsafe(self._read, piece, leaves)
+            else:
+                continue
+            self._read_seconds += time.monotonic() - began
 
     def _begin(self, target: Target, local: list[Any]) -> None:
         self._sync.begin_walk(target, local, time.monotonic_ns() // 1_000)
+        self._carry()
+
+    def _read(self, piece: ReadLeaves, leaves: Any) -> None:
+        self._sync.leaves_read(piece.target, piece.table, piece.ranges, leaves, time.monotonic_ns() // 1_000)
         self._carry()
 
     def _stored(self, size: int) -> None:
