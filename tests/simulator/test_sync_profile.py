@@ -21,7 +21,7 @@ def joining_late(**changes: object) -> Plan:
     quiet = replace(
         plan, faults=(), behaviours={}, faulty=(), joining={3: 1_300_000}, machines=(Machine(),) * 4, streams=True,
         bytes_per_second=0, idle_block_ms=8, checkpoint_interval=16, delta_ms=50, table="lan", light_clients=0,
-        clock_offsets_us=(0,) * 4, clock_drifts_ppm=(0,) * 4,
+        clock_offsets_us=(0,) * 4, clock_drifts_ppm=(0,) * 4, plain_again_us=0,
     )  # fmt: skip
     return replace(quiet, **changes)  # type: ignore[arg-type]
 

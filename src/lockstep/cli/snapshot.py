@@ -96,7 +96,7 @@ def import_(
     if json_:
         print(json.dumps({"directory": str(directory), "home": str(home), "height": height}))
     else:
-        print(f"{home} begins at height {height}: start it with: lockstep node {home}")
+        print(f"{home} begins at height {height}: start it with: lockstep node --home {home}")
 
 
 @app.command("verify")

@@ -23,7 +23,7 @@ from lockstep.wire.client import Fate
 from lockstep.wire.codec import encode
 from lockstep.wire.evidence import Evidence
 from lockstep.wire.light import LightReply
-from lockstep.wire.message import FetchCheckpoint, PeerMessage
+from lockstep.wire.message import FetchCheckpoint, FetchState, PeerMessage, StatePart
 
 if TYPE_CHECKING:
     from lockstep.simulator.simulated_node import SimulatedNode
@@ -56,7 +56,7 @@ class Carrier:
             effect_.StoreChunks: lambda e: node.storage.put(e),
             effect_.InstallState: lambda e: node.storage.put(e),
             effect_.Prove: self._prove,
-            effect_.LeavePlain: lambda e: None,  # there are none here
+            effect_.LeavePlain: self._leave_plain,
             effect_.DropPeer: self._drop,
             effect_.Note: self._note,
             effect_.Halt: lambda e: self._world.halted(node, e.text),
@@ -83,6 +83,9 @@ class Carrier:
     # -- messages -------------------------------------------------------------------------------------
 
     def _send(self, effect: effect_.Send) -> None:
+        message, plain = effect.message, self._world.plain
+        if plain is not None and isinstance(message, FetchState) and message.chunks and not message.marks:
+            plain.requested(self._node, effect.peer, message)
         if self._node.behaviour is not None:
             self._misbehave(effect.peer, effect.message)
         else:
@@ -100,6 +103,21 @@ class Carrier:
         assert node.behaviour is not None
         for leaving in node.behaviour.outgoing(node, peer, message):
             node.say(peer, leaving)
+
+    def _send_part(self, peer: int, request: FetchState, part: StatePart) -> None:
+        """Whole chunks go over the plain connection with a peer, if there is one; of a liar, its lies."""
+        node, plain = self._node, self._world.plain
+        if plain is None or not request.chunks or request.marks or not part.data:
+            self._send(effect_.Send(peer, part))
+            return
+        leaving = [part] if node.behaviour is None else node.behaviour.outgoing(node, peer, part)
+        for message in leaving:
+            if not isinstance(message, StatePart) or not plain.carry(node, peer, message):
+                node.say(peer, message)
+
+    def _leave_plain(self, effect: effect_.LeavePlain) -> None:
+        if self._world.plain is not None:
+            self._world.plain.left(self._node, effect.peer)
 
     def _reply(self, effect: effect_.Reply) -> None:
         self._world.replied(self._node, effect.client, effect.message)
@@ -169,7 +187,7 @@ class Carrier:
                 if offer is not None:
                     self._send(effect_.Send(effect.peer, offer))
             else:
-                self._send(effect_.Send(effect.peer, self._checkpoints.part(effect.request, now_us)))
+                self._send_part(effect.peer, effect.request, self._checkpoints.part(effect.request, now_us))
         except Refused:
             self._world.drop(self._node, effect.peer)
 

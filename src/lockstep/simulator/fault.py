@@ -72,3 +72,5 @@ LYING: Final = ("memory_rot", "bit_rot", "rot_on_read", "misdirected", "lost_nam
 """After one of these a validator's word does not count any more."""
 DISTURBING: Final = ("loss", "partition", "slow", "deaf", "pause", "crash_in_step", "slow_disk")
 """What keeps a chain from growing: rarer in runs that need it to grow past a node that is behind."""
+MEDDLING: Final = ("plain_spoil", "plain_cut", "plain_hold")
+"""What a man in the middle does to plain connections (`plain_lane`), in runs that have any; drawn apart from others."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from lockstep.simulator.byzantine import BEHAVIOURS
 from lockstep.simulator.chance import chance, stream
-from lockstep.simulator.fault import DISTURBING, KINDS, LYING, Fault
+from lockstep.simulator.fault import DISTURBING, KINDS, LYING, MEDDLING, Fault
 from lockstep.simulator.machine import Machine, draw_machines, draw_retention
 
 PROFILES: Final = ("swarm", "wan", "lan", "byzantine", "disk", "sync")
@@ -59,6 +59,8 @@ class Plan:
     """Validators that are not there at the beginning → microseconds after which their empty home starts."""
     light_clients: int = 0
     """Light clients that follow the chain, and check every proof that they are given."""
+    plain_again_us: int = 0
+    """States also come over plain connections. One that is gone may be had again after so long; 0: there are none."""
 
     @property
     def validators(self) -> int:
@@ -148,6 +150,22 @@ def _draw_changes(seed: int, end_us: int, beyond: bool) -> tuple[Fault, ...]:
     return tuple(Fault(at_us, "set_change", 0, 0, random.randrange(1 << 30)) for at_us in times)
 
 
+def _draw_plain(seed: int, end_us: int) -> tuple[int, tuple[Fault, ...]]:
+    """Plain connections, in three runs of four, and who is on the way for most of it, since few parts come. A stream of
+    their own: other draws stay what they were."""
+    random = stream(seed, "plain connections")
+    if not chance(random, 3, 4):
+        return 0, ()
+    kinds = random.sample(MEDDLING, random.choice((0, 1, 1, 2)))
+    faults = [
+        Fault(
+            random.randrange(end_us // 2), kind, 0, random.randint(end_us // 2, 2 * end_us), random.randrange(1 << 30)
+        )
+        for kind in kinds
+    ]
+    return random.choice((2 * SECOND, 60 * SECOND)), tuple(faults)
+
+
 def draw_sync_plan(seed: int, validators: int, seconds: int) -> Plan:
     """Joining, falling behind, and peers that lie about it: many small blocks and checkpoints, long absences."""
     random = stream(seed, "plan sync")
@@ -176,6 +194,7 @@ def draw_sync_plan(seed: int, validators: int, seconds: int) -> Plan:
     if joining and chance(prunes, 1, 2):  # just before it comes: a state is the only way
         at_us = joining[joiner] - 50_000
         faults = (*faults, *(Fault(at_us, "prune", v, 0, prunes.randrange(1 << 30)) for v in range(validators)))
+    plain_again_us, meddling = _draw_plain(seed, end_us)
     kept = draw_retention(stream(seed, "retention"), tuple(machines))
     return Plan(
         seed=seed, profile="sync", stakes=stakes, seconds=seconds, table=table, delta_ms=delta_ms,
@@ -185,8 +204,8 @@ def draw_sync_plan(seed: int, validators: int, seconds: int) -> Plan:
         clock_offsets_us=tuple(random.randint(-40_000, 40_000) for _ in stakes),
         clock_drifts_ppm=tuple(random.randint(-200, 200) for _ in stakes),
         traders=random.choice((4, 8)), pause_us=(100_000, 1_000_000), behaviours=byzantine, faulty=faulty,
-        faults=(*faults, *changes), epoch_blocks=EPOCH_BLOCKS if changes else None, joining=joining,
-        light_clients=random.choice((0, 1)),
+        faults=(*faults, *changes, *meddling), epoch_blocks=EPOCH_BLOCKS if changes else None, joining=joining,
+        light_clients=random.choice((0, 1)), plain_again_us=plain_again_us,
     )  # fmt: skip
 
 

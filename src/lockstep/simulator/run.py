@@ -11,10 +11,12 @@ from lockstep.base.errors import StorageFailed
 from lockstep.log.files import Files
 from lockstep.log.log import open_log
 from lockstep.simulator.byzantine import BEHAVIOURS
+from lockstep.simulator.chance import stream
 from lockstep.simulator.checkers import check_all
 from lockstep.simulator.history import History, Phase, Violation
 from lockstep.simulator.latency import load
 from lockstep.simulator.light_follower import LightFollower
+from lockstep.simulator.plain_lane import PlainLanes
 from lockstep.simulator.plan import SECOND, TWINS, Plan
 from lockstep.simulator.saboteur import Saboteur
 from lockstep.simulator.simulated_node import SimulatedNode
@@ -105,6 +107,8 @@ class Run:
         world.network.table = load(plan.table)
         world.network.streams = plan.streams
         world.network.bytes_per_second = plan.bytes_per_second
+        if plan.plain_again_us:
+            world.plain = PlainLanes(world, stream(plan.seed, "plain"), plan.plain_again_us)
         for node, machine in zip(world.nodes, plan.machines, strict=True):
             node.machine = machine
         for node, offset_us, drift_ppm in zip(

@@ -127,6 +127,21 @@ class Saboteur:
         if not self._is_over:
             condition.pop(node.index, None)
 
+    def _plain_spoil(self, node: SimulatedNode, fault: Fault, random: Random, number: int) -> None:
+        self._meddle("spoil_permille", fault, random)
+
+    def _plain_cut(self, node: SimulatedNode, fault: Fault, random: Random, number: int) -> None:
+        self._meddle("cut_permille", fault, random)
+
+    def _plain_hold(self, node: SimulatedNode, fault: Fault, random: Random, number: int) -> None:
+        self._meddle("hold_permille", fault, random)
+
+    def _meddle(self, what: str, fault: Fault, random: Random) -> None:
+        """Somebody is on the way of all plain connections, also while a quorum is well."""
+        assert self._world.plain is not None
+        setattr(self._world.plain, what, random.choice((200, 500, 1_000)))
+        self._world.call(fault.length_us, setattr, self._world.plain, what, 0)
+
     # -- processes --------------------------------------------------------------------------------------
 
     def _kill(self, node: SimulatedNode, fault: Fault, random: Random, number: int) -> None:

@@ -24,6 +24,7 @@ from lockstep.simulator.history import Final as FinalBlock
 from lockstep.simulator.history import History, SeenEvidence
 from lockstep.simulator.network import Network
 from lockstep.simulator.parcel import Parcel
+from lockstep.simulator.plain_lane import PlainLanes
 from lockstep.simulator.simulated_node import Home, SimulatedNode
 from lockstep.wire.client import ClientReply
 from lockstep.wire.codec import encode
@@ -34,7 +35,7 @@ STUCK_EVENTS: Final = 1 << 17
 START_US: Final = 1_700_000_000_000_000
 _COLLECT_EVERY: Final = 100_000
 """Allocations of containers."""
-_DELIVERED, _FINAL, _STARTED, _ENDED = 1, 2, 3, 4
+_DELIVERED, _FINAL, _STARTED, _ENDED, _DELIVERED_PLAIN = 1, 2, 3, 4, 5
 
 
 @contextmanager
@@ -71,6 +72,8 @@ class World:
         self._feed_key = feed_key
         self.network = Network(stream(seed, "network"), len(keys))
         self._connections = Connections(stream(seed, "connections"))
+        self.plain: PlainLanes | None = None
+        """Plain connections, if nodes have any."""
         self.disk_random = stream(seed, "disk")
         self.history = History(genesis, seed, [])
         self.on_reply: Callable[[SimulatedNode, int, ClientReply], None] | None = None
@@ -126,6 +129,15 @@ class World:
     def audit(self) -> bytes:
         """Hash of everything that happened so far."""
         return self._audit.digest()
+
+    def node_of(self, index: int) -> SimulatedNode:
+        """A validator's node, or the one that doesn't vote, of this index."""
+        return self._by_index[index][0]
+
+    def connection_number(self, a: SimulatedNode, b: SimulatedNode) -> int:
+        """Of the connection that is up between two nodes; 0: there is none."""
+        connection = self._connections.of(a.instance, b.instance)
+        return connection.number if connection.is_up else 0
 
     # -- time -----------------------------------------------------------------------------------------
 
@@ -213,6 +225,10 @@ class World:
         if self.on_delivery is not None:
             self.on_delivery(source.instance, target.instance, parcel)
         target.receive(source.index, parcel)
+
+    def delivered_plain(self, source: SimulatedNode, target: SimulatedNode, raw: bytes) -> None:
+        """Bytes arrived on a plain connection."""
+        self._audit.add(self.now_us, _DELIVERED_PLAIN, source.instance, target.instance, digest(raw)[:8])
 
     # -- connections ----------------------------------------------------------------------------------
 
