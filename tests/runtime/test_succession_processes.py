@@ -14,10 +14,12 @@ from typer.testing import CliRunner
 
 from lockstep.base.errors import ConfigurationError
 from lockstep.cli.app import app
-from lockstep.runtime.home import create_home
+from lockstep.gateway.link import Link
+from lockstep.runtime.home import Home, create_home
 from lockstep.runtime.network import make_observer
 from lockstep.runtime.restore import open_files
 from lockstep.runtime.stored_checkpoint import newest_trust
+from lockstep.runtime.tls import make_certificate
 from tests.runtime.test_processes import START_SECONDS, Network
 from tests.support.real_network import run, until
 
@@ -53,6 +55,20 @@ class SucceedingNetwork(Network):
             self.processes[index] = subprocess.Popen(
                 [sys.executable, "-c", _CODE, str(self.homes[index].path)], stdout=output, stderr=output
             )
+
+    async def follow(self, home: Home) -> None:
+        """Start one more node, and wait until it makes blocks final."""
+        self.homes.append(home)
+        self.heights.append(0)
+        place = len(self.homes) - 1
+        link = Link(
+            home.config.client_listen, make_certificate(home.key), lambda m: self.told(place, m),
+            lambda c: c.subscribe(True, True),
+        )  # fmt: skip
+        self.links.append(link)
+        link.start()
+        self.start(place)
+        await self.up([place])
 
     async def command(self, *words: str) -> Any:
         """What a command says; it has an event loop of its own."""
@@ -117,7 +133,7 @@ def test_a_node_with_the_genesis_gets_the_state_of_other_validators(
             await an_exported_snapshot_leads_there_too(network, tmp_path)
         finally:
             statuses = await network.close()
-        assert statuses == [0] * 3
+        assert statuses == [0] * 4
 
     run(main)
 
@@ -134,6 +150,7 @@ async def an_exported_snapshot_leads_there_too(network: SucceedingNetwork, direc
     assert opened.restored.header.height == imported["height"] and opened.restored.roster.epoch == 2
     for part in (opened.log, opened.history, opened.store):
         part.close()
+    await network.follow(home)
     line = newest_trust(home.path, network.genesis).line()
 
     (folder / "changes").unlink()
