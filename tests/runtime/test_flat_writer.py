@@ -3,7 +3,9 @@
 import errno
 import mmap
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,8 +35,9 @@ def check_put(folder: Path, rows: np.ndarray) -> int:
     writer = FlatWriter(folder)
     numbers = np.arange(CHUNKS)
     cuts = [slice(32, 48), slice(0, 32), slice(49, 64), slice(48, 49)]
-    cached = writer.put_all([(3, numbers[cut], aligned(rows[cut])) for cut in cuts])
+    writer.put_all([(3, numbers[cut], aligned(rows[cut])) for cut in cuts])
     assert writer.read(3, 0, CHUNKS) == rows.tobytes()
+    cached = writer.cached_bytes
     writer.put(3, numbers[5:7], rows[::-1][5:7])
     assert writer.read(3, 5, 2) == rows[::-1][5:7].tobytes()
     writer.sync()
@@ -52,6 +55,10 @@ def test_what_comes_later_counts(tmp_path: Path) -> None:
     writer = FlatWriter(tmp_path / "tables")
     writer.put_all([(0, np.arange(8, 16), aligned(old[8:16])), (0, np.arange(0, 32), aligned(new[:32]))])
     assert writer.read(0, 0, 32) == new[:32].tobytes()
+    for rows in (old, new, old, new):
+        writer.put(0, np.arange(0, 32), aligned(rows[:32]))
+        writer.put(0, np.arange(28, 36), aligned(rows[28:36]))
+    assert writer.read(0, 0, 36) == new[:36].tobytes()
     writer.close()
 
 
@@ -91,8 +98,28 @@ def test_a_full_disk_is_no_other_way_to_write(tmp_path: Path, monkeypatch: pytes
         check_put(tmp_path / "tables", random_rows(4))
 
 
+def test_what_is_still_being_written_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, may_write = os.pwritev, threading.Event()
+
+    def later(*arguments: Any) -> int:
+        may_write.wait(60)
+        return real(*arguments)
+
+    monkeypatch.setattr(flat_writer.os, "pwritev", later)
+    writer, rows = FlatWriter(tmp_path / "tables"), random_rows(8)
+    for first in range(0, CHUNKS, CHUNKS // flat_writer.UNDER_WAY_MAX):
+        numbers = np.arange(first, first + CHUNKS // flat_writer.UNDER_WAY_MAX)
+        writer.put(0, numbers, aligned(rows[numbers]))  # returns, though nothing can be written yet
+    assert not (tmp_path / "tables" / "0.chunks").stat().st_size
+    may_write.set()
+    writer.end(0, rows.nbytes)
+    assert (tmp_path / "tables" / "0.chunks").read_bytes() == rows.tobytes()
+    writer.close()
+
+
 def test_a_disk_that_fails_behind_our_back_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "FLUSH_BYTES", 1)
+    monkeypatch.setattr(staging, "BEHIND_BYTES_MAX", 1)
 
     def fails(self: FlatWriter) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -101,7 +128,7 @@ def test_a_disk_that_fails_behind_our_back_is_noticed(tmp_path: Path, monkeypatc
     store = Store(tmp_path / "store")
     rows = random_rows(5)
     leaves = np.ones((CHUNKS, 8), np.uint32)
-    store.stage([Arrived(0, np.arange(1, 1 + CHUNKS), rows, leaves)])
     with pytest.raises(StorageFailed, match="Input/output error"):
-        store.stage([Arrived(0, np.arange(1, 1 + CHUNKS), rows, leaves)])
+        for _ in range(4):  # it is told while more is put, at the latest in the installation
+            store.stage([Arrived(0, np.arange(1, 1 + CHUNKS), rows, leaves)])
     store.close()

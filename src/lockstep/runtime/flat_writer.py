@@ -6,8 +6,9 @@ What does not, and what a file system won't take so, goes through the cache.
 import errno
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -25,6 +26,8 @@ DIRECT_BYTES: Final = 4096
 """What is to be written past the system's cache begins and ends at multiples of this."""
 TOGETHER_BYTES_MAX: Final = 4 * 1024 * 1024
 """Parts that are written in one go are not more than this together."""
+UNDER_WAY_MAX: Final = 4
+"""So many writes may go on, or wait, while more is received."""
 _WRITERS: Final = 3
 """Writes under way at a time: a disk that has only one to do waits in between."""
 
@@ -40,6 +43,10 @@ class _Piece(NamedTuple):
     @property
     def end(self) -> int:
         return self.first + len(self.rows)
+
+    def meets(self, other: "_Piece") -> bool:
+        """Whether some chunk is in both."""
+        return self.table == other.table and self.first < other.end and other.first < self.end
 
     def leads_to(self, other: "_Piece") -> bool:
         """Whether the other can be written with this one."""
@@ -66,6 +73,9 @@ class FlatWriter:
         """Of a table: its file, opened for writing past the system's cache; -1 where that can't be."""
         self._refused: dict[int, None] = {}
         """Tables whose file can't be written so after all."""
+        self._under_way: deque[tuple[list[_Piece], Future[int]]] = deque()
+        self.cached_bytes = 0
+        """Of what was put, the system has yet to write so much; set to 0 by whoever has it do so."""
         self._opening = threading.Lock()
         self._writers = ThreadPoolExecutor(_WRITERS, "write")
 
@@ -73,23 +83,31 @@ class FlatWriter:
         """Chunks, (k, 1024) uint8, in ascending order of their numbers."""
         self.put_all([(table, numbers, rows)])
 
-    def put_all(self, parts: Sequence[tuple[int, Array, Array]]) -> int:
-        """The same, several at once. Returns how many bytes the system has yet to write."""
+    def put_all(self, parts: Sequence[tuple[int, Array, Array]]) -> None:
+        """The same, several at once. The last are still being written when this returns; their errors come later."""
         pieces = [piece for table, numbers, rows in parts for piece in _pieces(table, numbers, rows)]
         for table in dict.fromkeys(piece.table for piece in pieces):
             self._open(table)
         in_order = sorted(pieces, key=lambda piece: (piece.table, piece.first))
-        if all(one.end <= other.first for one, other in pairwise(in_order) if one.table == other.table):
-            return sum(self._write_all(_groups(in_order)))
-        return sum(map(self._write, _groups(pieces)))  # what came later must be written later
+        if any(map(self._is_being_written, pieces)) or any(one.meets(other) for one, other in pairwise(in_order)):
+            self.settle()
+            self.cached_bytes += sum(map(self._write, _groups(pieces)))  # what came later must be written later
+            return
+        for group in _groups(in_order):
+            self._under_way.append((group, self._writers.submit(self._write, group)))
+        self._wait(UNDER_WAY_MAX)
 
-    def _write_all(self, groups: "list[list[_Piece]]") -> list[int]:
-        if len(groups) == 1:
-            return [self._write(groups[0])]
-        under_way = [self._writers.submit(self._write, group) for group in groups]
-        for writing in under_way:
-            writing.exception()  # all are over before an error is told
-        return [writing.result() for writing in under_way]
+    def settle(self) -> None:
+        """Wait for what was put to be written; raises `OSError` when it could not be."""
+        self._wait(0)
+
+    def _wait(self, writes: int) -> None:
+        """Until not more than so many are under way."""
+        while len(self._under_way) > writes:
+            self.cached_bytes += self._under_way.popleft()[1].result()
+
+    def _is_being_written(self, piece: _Piece) -> bool:
+        return any(piece.meets(other) for group, _ in self._under_way for other in group)
 
     def _write(self, together: "list[_Piece]") -> int:
         """Write neighbours; how many bytes the system has yet to write."""
@@ -126,17 +144,20 @@ class FlatWriter:
 
     def end(self, table: int, used: int) -> None:
         """Make a table's file as long as so many used bytes need, with zeros beyond them."""
+        self.settle()
         file = self._file(f"{table}.chunks")
         os.ftruncate(file, used)
         os.ftruncate(file, -(-used // CHUNK_BYTES) * CHUNK_BYTES)
 
     def read(self, table: int, first: int, count: int) -> bytes:
         """So many chunks of those that were put, zeros for others."""
+        self.settle()
         data = read_at(self._file(f"{table}.chunks"), first * CHUNK_BYTES, count * CHUNK_BYTES)
         return data.ljust(count * CHUNK_BYTES, b"\0")
 
     def sync(self) -> None:
         """Make what was written durable, and the files' names."""
+        self.settle()
         self._flush()
         for folder in (self._folder, self._folder.parent):
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,8 +1,8 @@
 """Chunks of a newer state while it is fetched: flat files at their final places, beside the checkpoint.
 
 They mean nothing until the installation. What is here is known in memory; after a crash it is found again by hashing
-the files, so no list of what was done can be wrong, and nothing need be durable before the installation. A chunk of
-zeros cannot be told from a hole then, and counts as not here.
+the files, so no list of what was done can be wrong, and nothing need be durable, or even written, before the
+installation. A chunk of zeros cannot be told from a hole then, and counts as not here.
 """
 
 import os
@@ -42,7 +42,6 @@ class Staging:
         self._writer: FlatWriter | None = None
         self._leaves: dict[int, Array] = {}
         self._present: dict[int, Array] = {}
-        self._unflushed = 0
         self._flushing: Future[None] | None = None
         if folder.is_dir():
             self._recover()
@@ -65,10 +64,10 @@ class Staging:
     def put(self, parts: Iterable[Arrived]) -> None:
         """Keep chunks; raises `OSError`."""
         kept = list(parts)
-        self._unflushed += self.writer.put_all([(part.table, part.numbers, part.data) for part in kept])
+        self.writer.put_all([(part.table, part.numbers, part.data) for part in kept])
         for part in kept:
             self._note(part.table, part.numbers, part.leaves)
-        if self._unflushed >= FLUSH_BYTES:
+        if self.writer.cached_bytes >= FLUSH_BYTES:
             self._flush()
 
     def leaves(self, table: int, chunks: int) -> Array:
@@ -111,10 +110,10 @@ class Staging:
 
     def _flush(self) -> None:
         """Have the disk begin to take what was written; when it is far behind, wait for it."""
-        if self._flushing is not None and not self._flushing.done() and self._unflushed < BEHIND_BYTES_MAX:
+        if self._flushing is not None and not self._flushing.done() and self.writer.cached_bytes < BEHIND_BYTES_MAX:
             return
         self.settle()
-        self._unflushed = 0
+        self.writer.cached_bytes = 0
         self._flushing = Future()
         threading.Thread(target=_run, args=(self.writer.flush, self._flushing), name="flush", daemon=True).start()
 
@@ -127,7 +126,6 @@ class Staging:
             self._writer.close()
         self._writer = None
         self._leaves, self._present = {}, {}
-        self._unflushed = 0
 
     @property
     def writer(self) -> FlatWriter:

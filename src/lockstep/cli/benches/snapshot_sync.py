@@ -116,6 +116,7 @@ def _fetched(homes: list[Home], folder: Path, served: Path, mischief: list[Misch
     """Fetch everything into a new store; raises when it is not what was served."""
     store = folder / "fetched"
     shutil.rmtree(store, ignore_errors=True)
+    os.sync()  # what the disk still has to do to forget the store of before is not part of what is measured
     with serving(homes, served, mischief) as servers:
         result = fetch(homes[3], store, len(mischief))
         return result | {"servers_resident_mib_peak": [resident_mib_peak(server) for server in servers]}
