@@ -21,6 +21,7 @@ def test_one_seed_as_json_has_every_field_and_comes_out_the_same_again() -> None
         "seed", "audit_hash", "virtual_seconds", "events", "events_per_second", "faults", "final_height",
         "commands_committed", "violations", "phase_results",
     } <= set(first)  # fmt: skip
+    assert first["latencies"] == "lan, synthetic"
     assert first["audit_hash"] == second["audit_hash"] and first["seed"] == 2
     assert answers[0].exit_code == (3 if first["void"] else 0)
 

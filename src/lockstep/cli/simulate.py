@@ -141,8 +141,8 @@ def _range(text: str) -> tuple[int, int]:
 def _show(result: Result, command: str) -> None:
     plan = result.plan
     print(
-        f"seed {plan.seed}: {plan.profile}, {plan.validators} validators on {plan.table}, faulty {list(plan.faulty)} "
-        f"{plan.behaviours or ''}"
+        f"seed {plan.seed}: {plan.profile}, {plan.validators} validators, latencies {result.latencies}, "
+        f"faulty {list(plan.faulty)} {plan.behaviours or ''}"
     )
     print(
         f"{result.virtual_us / 1e6:.1f} virtual seconds, {result.events:,} events in {result.wall_seconds:.1f} s, "

@@ -52,6 +52,8 @@ class Result:
     final_height: int
     commands_committed: int
     violations: list[Violation]
+    latencies: str
+    """Which table, and whether it was measured: with another one a seed is another run."""
     marks: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -65,6 +67,7 @@ class Result:
             "seed": self.plan.seed,
             "profile": self.plan.profile,
             "audit_hash": self.audit.hex(),
+            "latencies": self.latencies,
             "virtual_seconds": round(self.virtual_us / SECOND, 3),
             "events": self.events,
             "events_per_second": round(self.events / max(self.wall_seconds, 1e-9)),
@@ -104,7 +107,8 @@ class Run:
             **({} if plan.epoch_blocks is None else {"epoch_blocks": plan.epoch_blocks}),
         )  # fmt: skip
         world = World(genesis, validator_keys(plan.validators), FEED.public, plan.seed)
-        world.network.table = load(plan.table)
+        world.network.table = table = load(plan.table)
+        self.latencies = f"{table.name}, {table.origin}"
         world.network.streams = plan.streams
         world.network.bytes_per_second = plan.bytes_per_second
         if plan.plain_again_us:
@@ -159,7 +163,7 @@ class Run:
         commands = sum(decode_header(final.header).commands for final in tallest.finals.values())
         return Result(
             self.plan, history, world.audit, world.events, world.now_us - history.started_us, wall, history.faults,
-            max(tallest.finals, default=0), commands, violations, counts,
+            max(tallest.finals, default=0), commands, violations, self.latencies, counts,
         )  # fmt: skip
 
     def _safety(self) -> None:
