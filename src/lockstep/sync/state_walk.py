@@ -37,6 +37,8 @@ CHANGED_AT_ONCE: Final = 256
 """Changed chunks that a request should bring, by what others brought,"""
 CHANGED_NODES_MAX: Final = 64
 """below not more nodes than these."""
+RANGES_AT_ONCE: Final = 128
+"""Read here, so that the first can be asked about while the next are read."""
 
 
 class Kind(IntEnum):
@@ -151,8 +153,12 @@ class StateWalk:
     # -- what is here ---------------------------------------------------------------------------------
 
     def take_reads(self) -> list[tuple[int, list[int]]]:
-        """Tables and their ranges, ascending, of which the leaves are to be read here."""
-        reads = [(number, sorted(indices)) for number, indices in self._to_read.items()]
+        """Tables and some of their ranges, ascending, of which the leaves are to be read here."""
+        reads = [
+            (number, sorted(indices)[first : first + RANGES_AT_ONCE])
+            for number, indices in self._to_read.items()
+            for first in range(0, len(indices), RANGES_AT_ONCE)
+        ]
         self._to_read.clear()
         return reads
 
