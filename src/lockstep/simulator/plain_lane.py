@@ -59,6 +59,7 @@ class PlainLanes:
             bytes_per_second=near.bytes_per_second, slow_us=near.slow_us,
         )  # fmt: skip
         self.spoil_permille = 0
+        """Of all answers, so many of a thousand; likewise below."""
         self.cut_permille = 0
         self.hold_permille = 0
         self._lanes: dict[tuple[int, int], Lane] = {}
@@ -76,6 +77,8 @@ class PlainLanes:
         server = world.node_of(peer)
         number, pair = world.connection_number(node, server), (node.instance, server.instance)
         lane = self._lanes.get(pair)
+        if not number:
+            return
         if lane is None or lane.number != number or 0 <= lane.gone_us <= world.now_us - self._again_us:
             lane = self._lanes[pair] = Lane(number)
             world.call(self._travel_us(node, server) * self._random.randint(1, 4), self._open, node, server, lane)
@@ -130,6 +133,8 @@ class PlainLanes:
     # -- who is on the way ----------------------------------------------------------------------------
 
     def _meddle(self, node: "SimulatedNode", server: "SimulatedNode", lane: Lane) -> None:
+        if lane.is_held:
+            return
         if chance(self._random, self.cut_permille, PERMILLE):
             self._world.network.fire("plain_cut")
             self._cut(node, server, lane)
