@@ -6,7 +6,7 @@ certified state or what differs from it (`state_*`), and following a chain from 
     state_walk     down the trees beside what is here                         state_request  its arithmetic
     state_offer    a checkpoint that is shown, and its certificate            succession     to unknown validators
     checkpoint_server    the other side: pinned checkpoints, bounded answers
-    local_state    what a store has of a state     local_table    of one table, for the walk     stored_table    of a checkpoint
+    local_state    what a store has; `local_table`: of one table, for the walk; `stored_table`: of a checkpoint
 
     catch_up       blocks from several peers at once      chain_batch    one answer, checked      chain_peers    who
 
