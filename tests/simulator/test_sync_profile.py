@@ -45,6 +45,23 @@ def test_where_everybody_has_pruned_the_blocks_a_late_comer_fetches_the_state() 
     assert result.marks["synchronizer: a state is fetched, for nobody has the blocks"] >= 1
 
 
+def test_over_links_that_send_little_a_state_comes_all_the_same() -> None:
+    """Seed 46009, with a ladder of 16,384 ticks: answers of half a mebibyte came too late, each time."""
+    prune = [Fault(at_us, "prune", 0, 0, at_us // 1_000) for at_us in range(SECOND, 1_300_000, 50_000)]
+    plan = joining_late(faults=tuple(prune), price_ticks=16_384, bytes_per_second=200_000)
+    result = Run(plan).execute()
+    assert result.violations == []
+    assert len(result.history.nodes[3].installed) >= 1
+
+
+def test_who_comes_back_to_a_large_table_looks_up_only_what_may_differ() -> None:
+    away = Fault(400_000, "away", 3, 900_000, 1)
+    prune = [Fault(at_us, "prune", 0, 0, at_us // 1_000) for at_us in range(SECOND, 1_300_000, 50_000)]
+    result = Run(joining_late(faults=(away, *prune), joining={}, price_ticks=16_384)).execute()
+    assert result.violations == []
+    assert result.marks["state: leaves of a large table are looked up"] >= 1
+
+
 def test_a_light_client_follows_and_finds_every_proof_good() -> None:
     run = Run(joining_late(light_clients=1))
     result = run.execute()

@@ -1,6 +1,10 @@
 """Who is asked for parts of a state, and who is left alone."""
 
+import pytest
+
+from lockstep.ledger.table import CHUNK_BYTES
 from lockstep.sync.state_peers import (
+    EXPECTED_US_MAX,
     PART_CHUNKS_MIN,
     SUSPENDED_US,
     TIMEOUT_US,
@@ -8,6 +12,7 @@ from lockstep.sync.state_peers import (
     StatePeer,
     StatePeers,
 )
+from lockstep.sync.state_request import RANGE_LEVEL
 from lockstep.wire.message import STATE_CHUNKS_MAX
 
 HEIGHT = 7
@@ -62,3 +67,25 @@ def test_who_is_quick_is_asked_for_larger_parts_and_not_for_more_in_all() -> Non
     slow, medium, quick = map(after_answers, (5_000_000, 100_000_000, 1_000_000_000))
     assert slow.part_chunks == PART_CHUNKS_MIN < medium.part_chunks < quick.part_chunks == STATE_CHUNKS_MAX
     assert quick.window == WINDOW_CHUNKS_MAX // STATE_CHUNKS_MAX
+
+
+@pytest.mark.parametrize("bytes_per_second", [25_000, 80_000, 300_000, 1_000_000])
+@pytest.mark.parametrize("thought", [0, 700, 1_000_000_000])
+def test_a_slow_link_is_soon_asked_for_what_it_can_send_in_time(bytes_per_second: int, thought: int) -> None:
+    """It was asked for half a mebibyte again and again, and each answer came after its time-out: seed 46009."""
+    peer, now, late, in_time = serving(1).of(1), 0, 0, 0
+    peer.rate, peer.answers = thought, int(thought > 0)
+    for _ in range(30):
+        chunks = max(peer.part_chunks, 1 << RANGE_LEVEL)  # a piece of whole chunks is one range at least
+        took_us = chunks * CHUNK_BYTES * 1_000_000 // bytes_per_second
+        peer.asked += 1
+        now = max(now, peer.resting_until_us)
+        if took_us <= peer.allowed_us(chunks * CHUNK_BYTES):
+            in_time += 1
+            peer.window = 1
+            peer.answered(chunks * CHUNK_BYTES, took_us)
+        else:
+            late += 1
+            peer.stalled(now + took_us)
+    assert late <= 16 and in_time >= 14
+    assert peer.allowed_us(1 << 30) <= 3 * TIMEOUT_US + EXPECTED_US_MAX, "and whoever trickles is waited for no longer"

@@ -59,6 +59,8 @@ class Plan:
     """Validators that are not there at the beginning → microseconds after which their empty home starts."""
     light_clients: int = 0
     """Light clients that follow the chain, and check every proof that they are given."""
+    price_ticks: int = 4_096
+    """Of each instrument; with many, a table has more chunks than a node looks up at once."""
     plain_again_us: int = 0
     """States also come over plain connections. One that is gone may be had again after so long; 0: there are none."""
 
@@ -194,6 +196,9 @@ def draw_sync_plan(seed: int, validators: int, seconds: int) -> Plan:
     if joining and chance(prunes, 1, 2):  # just before it comes: a state is the only way
         at_us = joining[joiner] - 50_000
         faults = (*faults, *(Fault(at_us, "prune", v, 0, prunes.randrange(1 << 30)) for v in range(validators)))
+    for fault in [fault for fault in faults if fault.kind == "away" and chance(prunes, 1, 2)]:  # likewise, with a past
+        at_us = fault.at_us + fault.length_us - 50_000
+        faults = (*faults, *(Fault(at_us, "prune", v, 0, prunes.randrange(1 << 30)) for v in range(validators)))
     plain_again_us, meddling = _draw_plain(seed, end_us)
     kept = draw_retention(stream(seed, "retention"), tuple(machines))
     return Plan(
@@ -206,6 +211,7 @@ def draw_sync_plan(seed: int, validators: int, seconds: int) -> Plan:
         traders=random.choice((4, 8)), pause_us=(100_000, 1_000_000), behaviours=byzantine, faulty=faulty,
         faults=(*faults, *changes, *meddling), epoch_blocks=EPOCH_BLOCKS if changes else None, joining=joining,
         light_clients=random.choice((0, 1)), plain_again_us=plain_again_us,
+        price_ticks=16_384 if chance(stream(seed, "price ticks"), 1, 3) else 4_096,
     )  # fmt: skip
 
 

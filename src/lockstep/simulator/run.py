@@ -103,7 +103,7 @@ class Run:
         plan = self.plan
         genesis = small_genesis(
             plan.stakes, plan.traders, START_US // 1000, delta_ms=plan.delta_ms, idle_block_ms=plan.idle_block_ms,
-            checkpoint_interval_blocks=plan.checkpoint_interval,
+            checkpoint_interval_blocks=plan.checkpoint_interval, price_ticks=plan.price_ticks,
             **({} if plan.epoch_blocks is None else {"epoch_blocks": plan.epoch_blocks}),
         )  # fmt: skip
         world = World(genesis, validator_keys(plan.validators), FEED.public, plan.seed)

@@ -35,7 +35,9 @@ def trader_key(number: int) -> PrivateKey:
 FEED: Final = key_of("feed")
 
 
-def small_genesis(stakes: tuple[int, ...], traders: int, time_ms: int, **parameters: int) -> Genesis:
+def small_genesis(
+    stakes: tuple[int, ...], traders: int, time_ms: int, price_ticks: int = 4096, **parameters: int
+) -> Genesis:
     """Accounts 0 … traders - 1 trade; then the bridge, the fees and the insurance."""
     keys = validator_keys(len(stakes))
     genesis = Genesis(
@@ -46,7 +48,8 @@ def small_genesis(stakes: tuple[int, ...], traders: int, time_ms: int, **paramet
             for i, (key, stake) in enumerate(zip(keys, stakes, strict=True))
         ),
         instruments=tuple(
-            Instrument(symbol, 1_000, 4096, 1_000_000, 0, 500, 100_000, 50_000, 500_000) for symbol in INSTRUMENTS
+            Instrument(symbol, 1_000, price_ticks, 1_000_000, 0, 500, 100_000, 50_000, 500_000)
+            for symbol in INSTRUMENTS
         ),
         accounts=tuple(Account(trader_key(i).public, _BALANCE) for i in range(traders + 3)),
         bridge_account=traders,

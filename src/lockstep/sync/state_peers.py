@@ -1,9 +1,12 @@
 """The peers that a state is fetched from: how much each is asked for at a time, and who is left alone.
 
 - An answer raises a peer's window by one request, up to what its measured rate fills in `AHEAD_US`.
-- A request is for as many chunks as a peer sends in `PART_US`: each costs both sides some time, however large it is.
-- A request that is not answered in time halves the window to one, and the peer is left alone for a while, each time
-  for twice as long. A stall costs at most that time-out; a trickle is a stall that never ends, and costs the same.
+- A request is for as many chunks as a peer sends in `PART_US`: each costs both sides some time, however large it is;
+  but of `PART_CHUNKS_MIN`, if it sends these in `SLOW_PART_US`.
+- A request may take twice as long as the peer's rate makes one expect, up to `EXPECTED_US_MAX`, and a time-out besides.
+- One that is not answered in time sets the window to one, and the peer is left alone for a while, each time for twice
+  as long; it is thought to be half as quick, or a slow link would be asked for more than it sends in time for ever.
+  A stall costs at most that time-out; a trickle is a stall that never ends, and costs the same.
 - A wrong answer bars the peer for good: no honest peer gives one.
 """
 
@@ -17,6 +20,9 @@ TIMEOUT_US: Final = 1_500_000
 AHEAD_US: Final = 200_000
 PART_US: Final = 20_000
 PART_CHUNKS_MIN: Final = 1_024
+UNKNOWN_RATE: Final = 1 << 20
+SLOW_PART_US: Final = 1_000_000
+EXPECTED_US_MAX: Final = 10_000_000
 WINDOW_CHUNKS_MAX: Final = 16_384
 SUSPENDED_US: Final = 1_000_000
 SUSPENDED_DOUBLINGS_MAX: Final = 5
@@ -51,7 +57,16 @@ class StatePeer:
     @property
     def part_chunks(self) -> int:
         """How many chunks it is to be asked for in one request."""
-        return max(PART_CHUNKS_MIN, min(self.rate * PART_US // 1_000_000 // CHUNK_BYTES, STATE_CHUNKS_MAX))
+        quick, slow = self._sent_in(PART_US), self._sent_in(SLOW_PART_US) if self.rate else PART_CHUNKS_MIN
+        return min(max(quick, min(slow, PART_CHUNKS_MIN), 1), STATE_CHUNKS_MAX)
+
+    def _sent_in(self, microseconds: int) -> int:
+        return self.rate * microseconds // 1_000_000 // CHUNK_BYTES
+
+    def allowed_us(self, size: int) -> int:
+        """After how long an answer of so many bytes is too late."""
+        expected = 2 * size * 1_000_000 // self.rate if self.rate else 0
+        return TIMEOUT_US + min(2 * self.latency_us, TIMEOUT_US) + min(expected, EXPECTED_US_MAX)
 
     def answered(self, size: int, took_us: int) -> None:
         """It gave a good answer to one of its requests."""
@@ -71,6 +86,7 @@ class StatePeer:
         self.window = 1
         if now_us < self.resting_until_us:
             return  # the others of its window, which are late together
+        self.rate = max(1, (self.rate or UNKNOWN_RATE) // 2)
         self.resting_until_us = now_us + (SUSPENDED_US << min(self.stalls, SUSPENDED_DOUBLINGS_MAX))
         self.stalls += 1
 

@@ -31,7 +31,7 @@ from lockstep.base.errors import Reason, Refused
 from lockstep.base.marks import reached
 from lockstep.sync.local_table import LocalTable
 from lockstep.sync.state_offer import Target, check_offer, read_offer
-from lockstep.sync.state_peers import TIMEOUT_US, StatePeer, StatePeers
+from lockstep.sync.state_peers import StatePeer, StatePeers
 from lockstep.sync.state_walk import Array, Arrived, Kind, Piece, StateWalk
 from lockstep.sync.succession import Succession
 from lockstep.wire.certificate import verify_certificate
@@ -257,6 +257,7 @@ class StateSync:
     def leaves_read(self, target: Target, table: int, ranges: list[int], leaves: Array, now_us: int) -> None:
         """What is here of these ranges, in the shape of this target."""
         if self.target is target and self.walk is not None:
+            reached("state: leaves of a large table are looked up")
             self.walk.read(table, ranges, leaves)
             self._fill(now_us)
 
@@ -287,7 +288,7 @@ class StateSync:
         assert self.target is not None
         self._number += 1
         known = self.peers.of(peer)
-        due_us = now_us + TIMEOUT_US + min(2 * known.latency_us, TIMEOUT_US)
+        due_us = now_us + known.allowed_us(piece.size_bytes)
         copies.append(self._number)
         self._flights[self._number] = _Flight(piece, peer, now_us, due_us, copies)
         known.asked += 1
