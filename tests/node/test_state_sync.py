@@ -5,11 +5,13 @@ import pytest
 
 from lockstep.ledger.manifest import Manifest
 from lockstep.node import synchronizer
+from lockstep.simulator.behaviour import Actor, Honest, Leaving
 from lockstep.simulator.disk import Survival
 from lockstep.simulator.simulated_store import SimulatedStore
 from lockstep.simulator.world import World
 from lockstep.wire.client import AskStatus, StatusReply
 from lockstep.wire.command import Side
+from lockstep.wire.message import PeerMessage, StatePart
 from tests.support.small_network import PRICE, Trader, keep_reporting, orders, small_world
 
 SECOND = 1_000_000
@@ -112,6 +114,25 @@ def test_a_late_home_fetches_the_difference() -> None:
     world.nodes[3].start()
     assert catches_up(world, 3)
     assert noted(world, 3, "is installed")
+    agree(world)
+
+
+class KeepsStates(Honest):
+    """Offers a state, and serves nothing of it."""
+
+    name = "keeps states"
+
+    def outgoing(self, node: Actor, peer: int, message: PeerMessage) -> list[Leaving]:
+        return [] if isinstance(message, StatePart) else [message]
+
+
+def test_a_state_of_which_nothing_comes_is_given_up_for_blocks() -> None:
+    world = far_behind(3, rebuilt=False)
+    for node in world.nodes[:3]:
+        node.behaviour = KeepsStates()
+    world.nodes[3].start()
+    assert world.run_until(lambda: noted(world, 3, "given up: nothing of it came for 30 s"), 60 * SECOND)
+    assert catches_up(world, 3) and not noted(world, 3, "is installed")
     agree(world)
 
 

@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import pytest
+
 from lockstep.simulator.byzantine.lie_sync import LieSync
 from lockstep.simulator.fault import Fault
 from lockstep.simulator.machine import Machine
 from lockstep.simulator.plan import Plan, draw_plan
 from lockstep.simulator.run import Run
 from lockstep.simulator.simulated_node import SimulatedNode
+from lockstep.sync.catch_up import CatchUp
 from lockstep.wire.block import decode_header
 from lockstep.wire.light import AskLight, LightReply
 from tests.support.small_network import small_world
@@ -60,6 +63,23 @@ def test_who_comes_back_to_a_large_table_looks_up_only_what_may_differ() -> None
     result = Run(joining_late(faults=(away, *prune), joining={}, price_ticks=16_384)).execute()
     assert result.violations == []
     assert result.marks["state: leaves of a large table are looked up"] >= 1
+
+
+def test_only_a_liar_has_the_blocks_and_keeps_their_certificate_back() -> None:
+    """Seed 47007: the others wait for this node, so no new certificate comes; it has the one of the head already."""
+    result = Run(draw_plan(47007, "sync", 4, 3)).execute()
+    assert result.violations == []
+    assert result.marks["catch-up: blocks that came without a certificate have one here"] >= 1
+
+
+def test_a_state_fetched_for_want_of_blocks_is_not_given_up_for_blocks_that_nothing_proves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same, for blocks that stop below every certificate that is here."""
+    monkeypatch.setattr(CatchUp, "_certified", lambda *_: None)
+    result = Run(draw_plan(47007, "sync", 4, 3)).execute()
+    assert result.violations == []
+    assert result.marks["synchronizer: a state is installed"] >= 1
 
 
 def test_a_light_client_follows_and_finds_every_proof_good() -> None:

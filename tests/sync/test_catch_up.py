@@ -101,6 +101,36 @@ def test_uncertified_blocks_wait_for_a_certificate_above() -> None:
     assert heights(catch_up) == [1, 2, 3, 4, 5]
 
 
+def test_blocks_whose_certificate_is_kept_back_are_proven_by_one_that_is_here() -> None:
+    catch_up = asked()
+    catch_up.answered(1, chain(1, 6, None), 10)
+    held = [certify(BLOCKS[height - 1][0]) for height in (2, 4)]
+    proven = catch_up.proven(ROOT, held)
+    assert proven is not None and proven.finalization == held[1]
+    assert [block.header.height for block in proven.blocks] == [1, 2, 3, 4]
+    assert heights(catch_up, BLOCKS[3][0]) == [] and catch_up.blamed == []
+    above = catch_up.proven(BLOCKS[3][0], [certify(BLOCKS[5][0])])
+    assert above is not None and [block.header.height for block in above.blocks] == [5, 6], "what came above waited"
+
+
+def test_another_block_than_the_one_that_a_certificate_here_names_is_a_lie() -> None:
+    catch_up = asked()
+    catch_up.answered(1, Chain(tuple(other_chain(ROOT, 3)), None), 10)
+    assert catch_up.proven(ROOT, [certify(BLOCKS[1][0])]) is None
+    [(peer, detail)] = catch_up.blamed
+    assert peer == 1 and "block 2 is not the one that a quorum finalized" in detail
+    assert requests(catch_up, ROOT, 6, [1, 2], 20) == [(2, 1)]
+
+
+def test_where_two_have_led_away_from_a_certificate_both_rest() -> None:
+    catch_up = asked(2, 128)
+    wires = other_chain(ROOT, 128)
+    catch_up.answered(1, Chain(tuple(wires[:64]), None), 10)
+    catch_up.answered(2, Chain(tuple(wires[64:]), None), 20)
+    assert catch_up.proven(ROOT, [certify(LONG[99][0])]) is None and catch_up.blamed == []
+    assert requests(catch_up, ROOT, 128, [1, 2, 3], 30) == [(3, 1)]
+
+
 def test_stretches_of_several_peers_arrive_in_any_order() -> None:
     catch_up = asked(3, 192)
     for peer in (3, 2, 1):

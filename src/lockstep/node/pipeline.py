@@ -11,7 +11,7 @@ certificate are committed as they are executed: the hash chain proves them final
 certificate on the way.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import accumulate, takewhile
 
 from lockstep.base.errors import InvariantBroken
@@ -78,6 +78,11 @@ class Pipeline:
     def certificate(self, block: bytes) -> Finalization | None:
         """The finalization of this block, if it came and the block is not committed yet."""
         return self._certificates.get(block)
+
+    @property
+    def certificates(self) -> Iterable[Finalization]:
+        """Of all blocks that are not committed yet."""
+        return self._certificates.values()
 
     def plan(self, block: bytes, final: bool = False) -> None:
         """Have the path to `block` executed, as far as it is here, valid and within the depth."""

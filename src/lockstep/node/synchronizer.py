@@ -34,12 +34,13 @@ from lockstep.node.events import ChunksStored, LeavesRead, PlainPart, StateRead
 from lockstep.node.pipeline import Pipeline
 from lockstep.node.record import StoredBlock
 from lockstep.node.recovery import adopt
+from lockstep.node.sync_progress import fetch_progress, replay_progress
 from lockstep.sync.catch_up import CatchUp, Proven
 from lockstep.sync.chooser import BEHIND_BLOCKS_MIN, NEVER_MS, Pace, fetch_ms, is_clearly_shorter, replay_ms
 from lockstep.sync.state_sync import StateSync
 from lockstep.sync.succession import Succession, anchor_at
 from lockstep.wire.block import Header, decode_block
-from lockstep.wire.client import SyncPeer, SyncProgress
+from lockstep.wire.client import SyncProgress
 from lockstep.wire.light import LightReply
 from lockstep.wire.message import Chain, CheckpointOffer, StatePart
 from lockstep.wire.roster import Roster
@@ -47,6 +48,7 @@ from lockstep.wire.roster import Roster
 TREE_BLOCKS_MAX: Final = 128
 """Replayed blocks that wait to be executed, beyond which no more are handed on: enough for now."""
 UNSERVED_US: Final = 5_000_000
+STUCK_US: Final = 30_000_000
 AGAIN_US: Final = 10_000_000
 YOUNG_MS: Final = 2_000
 EMPTY_CHAINS_MAX: Final = 2
@@ -75,6 +77,10 @@ class Synchronizer:
         self._succession = Succession(ctx.validators.chain_id)
         self._effort = 0
         self._is_fetching = False
+        self._is_only_way = False
+        """What is fetched was, when that began: nobody had the blocks."""
+        self._fetched = (0, 0)
+        """Bytes of the state, and since when no more have come."""
         self._is_installed = False
         self._claims = Claims(ctx)
         self._is_chasing = False
@@ -110,19 +116,11 @@ class Synchronizer:
         is_vouched = self._claims.vouched_height > self._ctx.tree.root.height
         if not self._pipeline.missing and not self._is_fetching and not is_vouched:
             return None
-        height, now, state = self._ctx.tree.root.height, self._ctx.now_us, self._state
-        if not self._is_fetching or state is None or state.target is None:
-            left = replay_ms(self._behind, self._replay, self._network)
-            rate = self._replay.rate // 1_000
-            seconds = left // 1_000 if left < NEVER_MS else -1
-            return SyncProgress("replay", height, 0, self._behind, rate, seconds, _chain_peers(self._catch_up))
-        walk, rate = state.walk, state.rate(now)
-        done, known = (walk.done_chunks, walk.known_chunks) if walk is not None else (0, 0)
-        phase = "installing" if self._is_installed else "reading" if walk is None else "fetching"
-        left_bytes = (known - done) * CHUNK_BYTES
-        seconds = left_bytes // rate if rate else -1
-        target = state.target.header.height
-        return SyncProgress(phase, target, done * CHUNK_BYTES, known * CHUNK_BYTES, rate, seconds, _peers(state))
+        state = self._state
+        if self._is_fetching and state is not None and state.target is not None:
+            return fetch_progress(state.target.header.height, state, self._is_installed, self._ctx.now_us)
+        left_ms, height = replay_ms(self._behind, self._replay, self._network), self._ctx.tree.root.height
+        return replay_progress(height, self._behind, self._replay.rate // 1_000, left_ms, self._catch_up)
 
     def tick(self) -> None:
         """Time passes, or something came."""
@@ -200,13 +198,17 @@ class Synchronizer:
         elif now - self._unserved_us > UNSERVED_US and self._is_fetching and not self._has_no_blocks:
             self._give_up("no peer serves a state")
             return
+        if self._is_fetching and self._is_stuck(state):
+            self._give_up(f"nothing of it came for {STUCK_US // 1_000_000} s")
+            return
         if state.target is None:
             return
         if state.target.header.height <= ctx.tree.root.height:
             reached("synchronizer: blocks that were here already led past the state that was fetched")
             self._give_up("its height is reached")
             return
-        replay = NEVER_MS if self._has_no_blocks else replay_ms(self._behind, self._replay, self._network)
+        is_only_way = self._has_no_blocks or (self._is_fetching and self._is_only_way)
+        replay = NEVER_MS if is_only_way else replay_ms(self._behind, self._replay, self._network)
         fetch = self._fetch_ms(state)
         if not self._is_fetching and is_clearly_shorter(fetch, replay):
             reached("synchronizer: a state is fetched")
@@ -215,6 +217,14 @@ class Synchronizer:
             self._fetch(state, replay, fetch)
         elif self._is_fetching and is_clearly_shorter(replay, fetch):
             self._give_up(f"replay takes {replay} ms, the state {fetch} ms more")
+
+    def _is_stuck(self, state: StateSync) -> bool:
+        """Nothing has come for long: who serves it is silent, and blocks may be had by now. What is here is kept."""
+        size, since_us = self._fetched
+        if state.bytes_fetched != size or state.is_complete:
+            self._fetched = state.bytes_fetched, self._ctx.now_us
+            return False
+        return self._ctx.now_us - since_us > STUCK_US
 
     @property
     def _has_no_blocks(self) -> bool:
@@ -231,6 +241,8 @@ class Synchronizer:
 
     def _fetch(self, state: StateSync, replay: int, fetch: int) -> None:
         assert state.target is not None
+        self._is_only_way = self._has_no_blocks  # what is forgotten below would show it no more
+        self._fetched = state.bytes_fetched, self._ctx.now_us
         self._may_have_voted()  # above that state too, where the blocks that would have shown it are not seen
         self._is_fetching = True
         self._catch_up.reset()
@@ -252,7 +264,8 @@ class Synchronizer:
     def _chase(self) -> None:
         """Ask for final blocks while a certificate covers some that are not here; hand on what is proven."""
         catch_up, ctx = self._catch_up, self._ctx
-        while self._may_chase() and (proven := catch_up.proven(self._pipeline.tip)) is not None:
+        held = self._pipeline.certificates
+        while self._may_chase() and (proven := catch_up.proven(self._pipeline.tip, held)) is not None:
             self._caught_up(proven)
             catch_up.validators = ctx.tree.roster_after(self._pipeline.tip.digest).validators
         tip = self._pipeline.tip
@@ -384,17 +397,3 @@ class Synchronizer:
             reached("synchronizer: a state is installed")
             ctx.note(Severity.INFO, f"the state at height {state.target.header.height} is here, and is installed")
             ctx.out.append(InstallState(state.target, self.is_rebuilt))
-
-
-def _chain_peers(catch_up: CatchUp) -> tuple[SyncPeer, ...]:
-    return tuple(
-        SyncPeer(index, -1, peer.rate, int(peer.first >= 0), peer.stalls, peer.score, peer.barred)
-        for index, peer in sorted(catch_up.peers.items())
-    )
-
-
-def _peers(state: StateSync) -> tuple[SyncPeer, ...]:
-    return tuple(
-        SyncPeer(index, peer.height, peer.rate, peer.asked, peer.stalls, peer.score, peer.barred)
-        for index, peer in sorted(state.peers.peers.items())
-    )

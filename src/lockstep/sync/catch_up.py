@@ -2,8 +2,9 @@
 
 Upon blocks missing below a certified height: ask every ready peer for another stretch of them, the lowest first.
 Upon an answer: check it by itself (`chain_batch`), keep it within bounds, whatever the order in which answers come.
-Upon batches that follow our tip without a gap, up to a certificate: hand them on. Where two batches do not fit
-  together, the certified one is right; the sender of the other is named.
+Upon batches that follow our tip without a gap, up to a certificate, their own or one that is here: hand them on.
+  Where two batches do not fit together, the certified one is right; the sender of the other is named. So is who sends
+  another block than the one that a certificate here names.
 Upon no answer in time: let the peer rest, and ask another. Near our tip another is asked long before that.
 
 Nothing is believed. A peer that lies, stalls, trickles or goes away costs one time-out at most, each time that it is
@@ -12,6 +13,7 @@ tried; the stretch that it was asked for is asked of another.
 Pure: the caller sends what `asks` holds, names those in `blamed`, and takes what is `proven`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -198,8 +200,9 @@ class CatchUp:
 
     # -- putting together -----------------------------------------------------------------------------
 
-    def proven(self, tip: Header) -> Proven | None:
-        """The blocks that follow our final `tip` up to the next certificate, if all are here."""
+    def proven(self, tip: Header, certificates: Iterable[Finalization] = ()) -> Proven | None:
+        """The blocks that follow our final `tip` up to the next certificate, if all are here; `certificates`: verified
+        ones that this node has from elsewhere."""
         run: list[Batch] = []
         blocks: list[Fetched] = []
         head = tip
@@ -211,11 +214,29 @@ class CatchUp:
             run.append(batch)
             blocks.extend(fresh)
             head = fresh[-1].header
-            if batch.finalization is not None:
-                self._batches = [other for other in self._batches if other.last > head.height]
-                return Proven(blocks, batch.finalization)
+            finalization = batch.finalization or self._certified(run, fresh, certificates)
+            if finalization is not None:
+                self._batches = [other for other in self._batches if other.last > finalization.height]
+                return Proven(blocks[: finalization.height - tip.height], finalization)
+            if batch not in self._batches:
+                return None
             if head.height - tip.height > AHEAD_BLOCKS_MAX // 2:
-                self._endless(run, head.height - tip.height)
+                self._disown(run, f"{head.height - tip.height} blocks without a certificate")
+                return None
+        return None
+
+    def _certified(
+        self, run: list[Batch], fresh: tuple[Fetched, ...], certificates: Iterable[Finalization]
+    ) -> Finalization | None:
+        """The highest certificate for one of these blocks: whoever sent them may have kept theirs back."""
+        by_height = {certificate.height: certificate for certificate in certificates}
+        for header in (fetched.header for fetched in reversed(fresh)):
+            certificate = by_height.get(header.height)
+            if certificate is not None and certificate.block == header.digest:
+                reached("catch-up: blocks that came without a certificate have one here")
+                return certificate
+            if certificate is not None:
+                self._disown(run, f"block {header.height} is not the one that a quorum finalized")
                 return None
         return None
 
@@ -224,11 +245,11 @@ class CatchUp:
         found = [batch for batch in self._batches if batch.first <= height + 1 <= batch.last]
         return min(found, key=lambda batch: (batch.finalization is None, -batch.last, batch.first), default=None)
 
-    def _endless(self, run: list[Batch], blocks: int) -> None:
-        """No honest chain goes on for so long without a certificate; one of the senders is a liar."""
+    def _disown(self, run: list[Batch], why: str) -> None:
+        """No honest chain is like that; one of the senders is a liar."""
         self._batches = [batch for batch in self._batches if batch not in run]
         if all(batch.peer == run[0].peer for batch in run):
-            self._blame(run[0].peer, f"{blocks} blocks without a certificate")
+            self._blame(run[0].peer, why)
             return
         for batch in run:
             self.peers[batch.peer].stalled(self._ticked_us)
