@@ -31,7 +31,7 @@ def diff(
     values, and the command that wrote them. Nothing is changed, and nodes may run. A running node is asked for its
     final blocks, its own state root, and its newest checkpoint. Exit code 0: equal, 1: different."""
     from lockstep.cli.live_diff import as_report, examine_live, headline, is_address, more_json
-    from lockstep.runtime.forensics import examine, open_side
+    from lockstep.runtime.forensics import examine_folders
 
     if is_address(one) or is_address(other):
         found = examine_live(one, other, height, from_genesis)
@@ -41,7 +41,7 @@ def diff(
             print(headline(found))
             print_differences(as_report(found), one, other)
         raise typer.Exit(Exit.OK if found.is_equal else Exit.FAILED)
-    report = examine(open_side(Path(one), from_genesis), open_side(Path(other), from_genesis), height)
+    report = examine_folders(Path(one), Path(other), height, from_genesis)
     if json_:
         print(json.dumps(as_json(report, one, other)))
     else:

@@ -6,6 +6,7 @@ are made by executing the home's blocks again; if executing again does not give 
 Homes whose records agree are executed side by side until their roots part.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -20,11 +21,12 @@ from lockstep.ledger.snapshot import MANIFEST_FILE
 from lockstep.node.cause import Cause, Causes
 from lockstep.node.record import StoredBlock
 from lockstep.runtime.kept import KEPT, kept_folder
-from lockstep.runtime.stored_chain import Replay, StoredChain
+from lockstep.runtime.stored_chain import HomeMoved, Replay, StoredChain
 from lockstep.venue import schema
 
 CAUSES_MAX: Final = 20
 """Rows whose cause is looked for: each takes some executions of the block."""
+_TRIES: Final = 5
 
 
 class SnapshotState:
@@ -105,6 +107,15 @@ def open_side(path: Path, from_genesis: bool = False) -> Side:
         if (home / "genesis.json").is_file():
             return StoredChain(home, from_genesis)
     raise ConfigurationError(f"{path} is neither a node's home nor a snapshot's folder")
+
+
+def examine_folders(one: Path, other: Path, height: int | None, from_genesis: bool = False) -> Report:
+    """Compare what is in two folders; raises `ConfigurationError`. Their nodes may run: where one makes a checkpoint
+    meanwhile, it is begun anew, a few times."""
+    for _ in range(_TRIES - 1):
+        with suppress(HomeMoved):
+            return examine(open_side(one, from_genesis), open_side(other, from_genesis), height)
+    return examine(open_side(one, from_genesis), open_side(other, from_genesis), height)
 
 
 def examine(one: Side, other: Side, height: int | None) -> Report:

@@ -45,6 +45,10 @@ class Roots:
     is_own: bool
 
 
+class HomeMoved(ConfigurationError):
+    """The node of this home went on meanwhile."""
+
+
 class StoredChain:
     """A home's final blocks above `base`, in order."""
 
@@ -124,7 +128,7 @@ class StoredChain:
         with self._opened_store() as store:
             saved = store.state()
         if saved is None or saved[0].state_root != self._base_root:
-            raise ConfigurationError(f"{self.home} has a new checkpoint since it was first looked at: try again")
+            raise HomeMoved(f"{self.home} has a new checkpoint since it was first looked at: try again")
         return Venue(self.genesis, (saved[0].manifest, saved[1]))
 
     def _read(self, start: int | None) -> None:

@@ -196,8 +196,8 @@ def draw_sync_plan(seed: int, validators: int, seconds: int) -> Plan:
     if joining and chance(prunes, 1, 2):  # just before it comes: a state is the only way
         at_us = joining[joiner] - 50_000
         faults = (*faults, *(Fault(at_us, "prune", v, 0, prunes.randrange(1 << 30)) for v in range(validators)))
-    for fault in [fault for fault in faults if fault.kind == "away" and chance(prunes, 1, 2)]:  # likewise, with a past
-        at_us = fault.at_us + fault.length_us - 50_000
+    back = [fault.at_us + fault.length_us - 50_000 for fault in faults if fault.kind == "away" and chance(prunes, 1, 2)]
+    for at_us in (at_us for at_us in back if at_us < end_us):  # likewise, for one with a past
         faults = (*faults, *(Fault(at_us, "prune", v, 0, prunes.randrange(1 << 30)) for v in range(validators)))
     plain_again_us, meddling = _draw_plain(seed, end_us)
     kept = draw_retention(stream(seed, "retention"), tuple(machines))
