@@ -3,7 +3,8 @@
 `planned` mirrors the executor's stack above the committed block. It is at most SPECULATIVE_DEPTH_MAX long, or
 EMPTY_DEPTH_MAX with empty blocks. A block
 of a newer view displaces older ones that are not its ancestors: its leader has proved that their views were
-nullified. A finalization displaces anything.
+nullified. A finalization displaces anything, and nothing displaces what it covers: an equivocating leader's other
+block of the same view would.
 
 Nothing is committed before a certificate covers it, and the certified roots are compared with our own before the
 certified block is committed. When more blocks are certified than fit in the stack (catching up), blocks below the
@@ -101,6 +102,9 @@ class Pipeline:
             top = self._ctx.tree.get(self._planned[-1])
             if top is not None and top.view > path[-1].view:
                 reached("pipeline: an older branch does not displace a newer one")
+                return
+            if any(planned in self._certificates for planned in self._planned[common:]):
+                reached("pipeline: what is certified is not displaced")
                 return
         self._displace(common)
         for _, entry in fresh:
