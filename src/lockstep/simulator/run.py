@@ -13,6 +13,7 @@ from lockstep.log.log import open_log
 from lockstep.simulator.byzantine import BEHAVIOURS
 from lockstep.simulator.chance import stream
 from lockstep.simulator.checkers import check_all
+from lockstep.simulator.checkers.convergence import NEW_BLOCKS_MIN, fresh_blocks
 from lockstep.simulator.history import History, Phase, Violation
 from lockstep.simulator.latency import load
 from lockstep.simulator.light_follower import LightFollower
@@ -191,12 +192,12 @@ class Run:
             world.run(_SLICE_US)
             if world.now_us >= from_us + SECOND:
                 self.traders.is_open = False
-                if self._lagging(target) == "":
+                if self._lagging(target, from_us) == "":
                     break
-        detail = self._lagging(target)
+        detail = self._lagging(target, from_us)
         world.history.phases.append(Phase("liveness", from_us, world.now_us, healed, not detail, detail))
 
-    def _lagging(self, target: int) -> str:
+    def _lagging(self, target: int, from_us: int) -> str:
         """What has not converged yet; empty when everything has."""
         nodes = [self.world.nodes[index] for index in (*self.plan.healed, *self.plan.following)]
         for node in nodes:
@@ -209,6 +210,10 @@ class Run:
             return f"final heights {heights} are apart"
         if self.traders.pending:
             return f"{self.traders.pending} clients wait for a fate"
+        for node in nodes[: len(self.plan.healed)]:  # one that fetched a state has yet to show that it goes on from it
+            fresh = fresh_blocks(node.history, from_us, self.world.now_us)
+            if fresh < NEW_BLOCKS_MIN and not node.history.is_faulty:
+                return f"only {fresh} new blocks are final at validator {node.index}"
         return ""
 
     # -- things that go on ------------------------------------------------------------------------------

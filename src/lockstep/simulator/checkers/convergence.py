@@ -27,7 +27,7 @@ def _check_phase(history: History, phase: Phase) -> list[Violation]:
         if not node.is_up_at_end:
             found.append(Violation(NAME, f"healed validator {node.index} is down: {node.stopped}", phase.to_us))
             continue
-        fresh = _fresh(node, phase)
+        fresh = fresh_blocks(node, phase.from_us, phase.to_us)
         if fresh < NEW_BLOCKS_MIN:
             text = f"only {fresh} new blocks became final at healed validator {node.index}"
             found.append(Violation(NAME, text, phase.to_us))
@@ -37,6 +37,6 @@ def _check_phase(history: History, phase: Phase) -> list[Violation]:
     return found
 
 
-def _fresh(node: NodeHistory, phase: Phase) -> int:
-    """Blocks proposed after the phase began (by their own time) that the node committed in it."""
-    return sum(1 for final in node.finals.values() if phase.from_us <= final.at_us <= phase.to_us)
+def fresh_blocks(node: NodeHistory, from_us: int, to_us: int) -> int:
+    """Blocks proposed in that time (by their own clock) that the node committed."""
+    return sum(1 for final in node.finals.values() if from_us <= final.at_us <= to_us)
