@@ -69,6 +69,16 @@ def test_who_is_quick_is_asked_for_larger_parts_and_not_for_more_in_all() -> Non
     assert quick.window == WINDOW_CHUNKS_MAX // STATE_CHUNKS_MAX
 
 
+def test_who_seems_slow_owes_no_more_requests_than_others() -> None:
+    """Its requests are small by its rate, and a range all the same: many of them would be more than it may owe."""
+    peer = serving(1).of(1)
+    for _ in range(100):
+        peer.asked += 1
+        peer.answered(32, 1_000)
+        peer.rate = 1
+    assert peer.part_chunks == 1 and peer.window == WINDOW_CHUNKS_MAX // PART_CHUNKS_MIN
+
+
 @pytest.mark.parametrize("bytes_per_second", [25_000, 80_000, 300_000, 1_000_000])
 @pytest.mark.parametrize("thought", [0, 700, 1_000_000_000])
 def test_a_slow_link_is_soon_asked_for_what_it_can_send_in_time(bytes_per_second: int, thought: int) -> None:

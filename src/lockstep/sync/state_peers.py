@@ -21,12 +21,12 @@ AHEAD_US: Final = 200_000
 PART_US: Final = 20_000
 PART_CHUNKS_MIN: Final = 1_024
 UNKNOWN_RATE: Final = 1 << 20
+"""Bytes a second: what halving begins with, of a peer that has not answered yet."""
 SLOW_PART_US: Final = 1_000_000
 EXPECTED_US_MAX: Final = 10_000_000
 WINDOW_CHUNKS_MAX: Final = 16_384
 SUSPENDED_US: Final = 1_000_000
 SUSPENDED_DOUBLINGS_MAX: Final = 5
-_FINE: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class StatePeer:
         self.answers += 1
         self.stalls = 0
         fills = 2 + AHEAD_US * self.window // max(self.latency_us, self.window)
-        self.window = max(2, min(self.window + 1, fills, WINDOW_CHUNKS_MAX // self.part_chunks))
+        self.window = max(2, min(self.window + 1, fills, WINDOW_CHUNKS_MAX // max(self.part_chunks, PART_CHUNKS_MIN)))
 
     def stalled(self, now_us: int) -> None:
         """It did not answer in time."""
