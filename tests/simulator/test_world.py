@@ -63,30 +63,30 @@ def network(**knobs: int) -> Network:
 
 def test_messages_of_a_link_arrive_in_order_unless_reordered() -> None:
     plain = network(delay_us_min=1, delay_us_max=50_000)
-    arrivals = [plain.deliveries(0, 1, 100, now)[0] for now in range(0, 10_000, 10)]
+    arrivals = [plain.deliveries(plain.channel(0, 1), 100, now)[0] for now in range(0, 10_000, 10)]
     assert arrivals == sorted(arrivals)
     wild = network(delay_us_min=1, delay_us_max=50_000, reorder_permille=500)
-    arrivals = [wild.deliveries(0, 1, 100, now)[0] for now in range(0, 10_000, 10)]
+    arrivals = [wild.deliveries(wild.channel(0, 1), 100, now)[0] for now in range(0, 10_000, 10)]
     assert arrivals != sorted(arrivals) and wild.fired["reorder"] > 100
 
 
 def test_a_link_carries_so_many_bytes_a_second_and_the_rest_waits() -> None:
     slow = network(bytes_per_second=1_000_000, delay_us_min=10, delay_us_max=10)
-    arrivals = [slow.deliveries(0, 1, 10_000, 0)[0] for _ in range(5)]
+    arrivals = [slow.deliveries(slow.channel(0, 1), 10_000, 0)[0] for _ in range(5)]
     assert arrivals == [10_010, 20_010, 30_010, 40_010, 50_010]
-    assert slow.deliveries(0, 2, 10_000, 0) == [10_010], "another link has its own"
+    assert slow.deliveries(slow.channel(0, 2), 10_000, 0) == (10_010,), "another link has its own"
 
 
 def test_loss_and_duplication_come_at_their_rates() -> None:
     lossy = network(loss_permille=100, duplicate_permille=200)
-    copies = [len(lossy.deliveries(0, 1, 100, 0)) for _ in range(5_000)]
+    copies = [len(lossy.deliveries(lossy.channel(0, 1), 100, 0)) for _ in range(5_000)]
     assert 400 < copies.count(0) < 600 and 800 < copies.count(2) < 1_000
 
 
 def test_one_direction_can_be_closed() -> None:
     half = network()
     half.close(0, 1)
-    assert half.deliveries(0, 1, 10, 0) == [] and len(half.deliveries(1, 0, 10, 0)) == 1
+    assert half.deliveries(half.channel(0, 1), 10, 0) == () and len(half.deliveries(half.channel(1, 0), 10, 0)) == 1
 
 
 # -- nodes -----------------------------------------------------------------------------------------------

@@ -1,12 +1,17 @@
 """Connections between nodes, as the runtime has them: one for each pair, dialled again for ever.
 
 A connection has a number. What was sent on an older one never arrives. One that lost a message is broken: nothing more
-arrives on it, and after a while both ends notice.
+arrives on it, and after a while both ends notice. A route is what everything from one node to another goes by.
 """
 
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from lockstep.simulator.network import Channel
+
+if TYPE_CHECKING:
+    from lockstep.simulator.simulated_node import SimulatedNode
 
 RETRY_US_MIN: Final = 50_000
 RETRY_US_MAX: Final = 250_000
@@ -20,8 +25,32 @@ class Connection:
 
     number: int = 0
     is_up: bool = False
-    is_broken: bool = False
+    carries: int = 0
+    """Its number while what is sent on it may arrive; 0 when it is down or broken."""
     retry_us: int = RETRY_US_MIN
+
+    def begin(self) -> None:
+        """A dial succeeded."""
+        self.number += 1
+        self.carries = self.number
+        self.is_up = True
+        self.retry_us = RETRY_US_MIN
+
+    def end(self) -> None:
+        """It is down, and both ends know."""
+        self.is_up = False
+        self.carries = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """From one node's process to another's: looked up once, not for every message."""
+
+    source: "SimulatedNode"
+    target: "SimulatedNode"
+    connection: Connection
+    """Of both directions."""
+    channel: Channel
 
 
 class Connections:

@@ -41,6 +41,19 @@ class Link(NamedTuple):
     max_us: int
     mdev_us: int
 
+    def draw_us(self, random: Random) -> int:
+        """The delay of one message."""
+        low, average, high, deviation = self
+        if low == high:
+            return average
+        bits = random.getrandbits(48)
+        share = bits // _TAIL  # of 2^44; one call for both: this is drawn for every message
+        if bits % _TAIL:
+            drawn = average - deviation + (share * (2 * deviation + 1) >> 44)
+        else:
+            drawn = average + (share * (high - average + 1) >> 44)
+        return low if drawn < low else high if drawn > high else drawn
+
 
 def steady(delay_us: int) -> Link:
     """A link without jitter."""
@@ -70,19 +83,7 @@ class Table:
 
     def one_way_us(self, source: int, target: int, random: Random) -> int:
         """The delay of one message from node `source` to node `target`, in microseconds."""
-        links = self.links
-        count = len(self.places)
-        a, b = source % count, target % count
-        low, average, high, deviation = LOCAL if a == b else links[a][b]  # as `link`, without a call for every message
-        if low == high:
-            return average
-        bits = random.getrandbits(48)
-        share = bits // _TAIL  # of 2^44; one call for both: this is drawn for every message
-        if bits % _TAIL:
-            drawn = average - deviation + (share * (2 * deviation + 1) >> 44)
-        else:
-            drawn = average + (share * (high - average + 1) >> 44)
-        return low if drawn < low else high if drawn > high else drawn
+        return self.link(source, target).draw_us(random)
 
     def at(self, places: Sequence[int]) -> "Table":
         """The same table with node i at place `places[i]`."""

@@ -8,18 +8,25 @@ Messages of one link arrive in the order in which they were sent, but for those 
 
 from dataclasses import dataclass, field
 from random import Random
-from typing import Protocol
 
 from lockstep.simulator.chance import chance, draw
+from lockstep.simulator.latency import Link, Table
 
 PERMILLE = 1_000
 
 
-class Delays(Protocol):
-    """A table of delays."""
+@dataclass(slots=True)
+class Channel:
+    """One direction between two validators."""
 
-    def one_way_us(self, source: int, target: int, random: Random) -> int:
-        """How long one message travels."""
+    source: int
+    target: int
+    delays: Link | None
+    """None: uniform."""
+    free_us: int = 0
+    """When everything sent so far has left, where there is a limit of bytes."""
+    arrived_us: int = 0
+    """When the last message arrives that was not reordered."""
 
 
 @dataclass(slots=True)
@@ -28,8 +35,8 @@ class Network:
 
     random: Random
     nodes: int
-    table: Delays | None = None
-    """None: uniform delays between the next two."""
+    table: Table | None = None
+    """None: uniform delays between the next two. Set by `use`."""
     delay_us_min: int = 500
     delay_us_max: int = 3_000
     loss_permille: int = 0
@@ -46,53 +53,62 @@ class Network:
     """Node → what each of its messages takes longer."""
     deaf: dict[int, None] = field(default_factory=dict)
     """Nodes that accept everything and never hear it."""
-    delivered: int = 0
-    lost: int = 0
     fired: dict[str, int] = field(default_factory=dict)
     """Fault → how often."""
-    _free_us: dict[tuple[int, int], int] = field(default_factory=dict)
-    _arrived_us: dict[tuple[int, int], int] = field(default_factory=dict)
+    _channels: dict[tuple[int, int], Channel] = field(default_factory=dict)
 
-    def deliveries(self, source: int, target: int, size: int, now_us: int) -> list[int]:
-        """Times at which copies of a message sent now arrive; [] when it is lost."""
-        link = (source, target)
-        if link in self.closed:
-            self.lost += 1
-            return []
+    def use(self, table: Table) -> None:
+        """Delays as in this table from now on."""
+        self.table = table
+        for channel in self._channels.values():
+            channel.delays = table.link(channel.source, channel.target)
+
+    def channel(self, source: int, target: int) -> Channel:
+        """From one validator to another; always the same one."""
+        found = self._channels.get((source, target))
+        if found is None:
+            delays = None if self.table is None else self.table.link(source, target)
+            found = self._channels[(source, target)] = Channel(source, target, delays)
+        return found
+
+    def deliveries(self, channel: Channel, size: int, now_us: int) -> tuple[int, ...]:
+        """Times at which copies of a message sent now arrive; () when it is lost."""
+        if self.closed and (channel.source, channel.target) in self.closed:
+            return ()
         if self.loss_permille and chance(self.random, self.loss_permille, PERMILLE):
-            self.lost += 1
             self.fire("loss")
-            return []
-        self.delivered += 1
-        arrives = [self._arrival(link, size, now_us)]
+            return ()
+        at_us = self._arrival(channel, size, now_us)
         if self.duplicate_permille and not self.streams and chance(self.random, self.duplicate_permille, PERMILLE):
             self.fire("duplicate")
-            arrives.append(self._arrival(link, size, now_us))
-        return arrives
+            return at_us, self._arrival(channel, size, now_us)
+        return (at_us,)
 
-    def _arrival(self, link: tuple[int, int], size: int, now_us: int) -> int:
-        leaves_us = now_us
-        if self.bytes_per_second:
-            leaves_us = max(now_us, self._free_us.get(link, 0)) + size * 1_000_000 // self.bytes_per_second
-            self._free_us[link] = leaves_us
-            if leaves_us > now_us + 5_000:
-                self.fire("queueing")
-        source, target = link
-        if self.table is None:
-            travel_us = draw(self.random, self.delay_us_min, self.delay_us_max)
+    def _arrival(self, channel: Channel, size: int, now_us: int) -> int:
+        delays = channel.delays
+        if delays is None:
+            at_us = now_us + draw(self.random, self.delay_us_min, self.delay_us_max)
         else:
-            travel_us = self.table.one_way_us(source, target, self.random)
+            at_us = now_us + delays.draw_us(self.random)
+        if self.bytes_per_second:
+            at_us += self._queued_us(channel, size, now_us)
         if self.slow_us:
-            travel_us += self.slow_us.get(source, 0) + self.slow_us.get(target, 0)
-        arrives_us = leaves_us + travel_us
+            at_us += self.slow_us.get(channel.source, 0) + self.slow_us.get(channel.target, 0)
         if self.reorder_permille and not self.streams and chance(self.random, self.reorder_permille, PERMILLE):
             self.fire("reorder")
-            return arrives_us + self.random.randint(1, self.reorder_us)
-        before_us = self._arrived_us.get(link, 0)
-        if arrives_us < before_us:
-            return before_us
-        self._arrived_us[link] = arrives_us
-        return arrives_us
+            return at_us + self.random.randint(1, self.reorder_us)
+        if at_us < channel.arrived_us:
+            return channel.arrived_us
+        channel.arrived_us = at_us
+        return at_us
+
+    def _queued_us(self, channel: Channel, size: int, now_us: int) -> int:
+        """From now until the message's last byte has left."""
+        waits_us = max(now_us, channel.free_us) + size * 1_000_000 // self.bytes_per_second - now_us
+        channel.free_us = now_us + waits_us
+        if waits_us > 5_000:
+            self.fire("queueing")
+        return waits_us
 
     def fire(self, fault: str) -> None:
         """A fault did something."""
@@ -104,9 +120,8 @@ class Network:
 
     def begin_stream(self, a: int, b: int) -> None:
         """A new connection: nothing of the old one is waited for."""
-        for link in ((a, b), (b, a)):
-            self._free_us.pop(link, None)
-            self._arrived_us.pop(link, None)
+        for channel in (self.channel(a, b), self.channel(b, a)):
+            channel.free_us = channel.arrived_us = 0
 
     def close(self, source: int, target: int) -> None:
         """Close one direction of one link."""

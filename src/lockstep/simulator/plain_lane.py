@@ -107,8 +107,8 @@ class PlainLanes:
         if lane.gone_us >= 0:  # the server doesn't know that yet, where the request was made before
             return part.request in lane.expected
         self._meddle(node, server, lane)
-        now_us = self._world.now_us
-        for at_us in self._network.deliveries(server.index, node.index, len(part.data), now_us):
+        now_us, channel = self._world.now_us, self._network.channel(server.index, node.index)
+        for at_us in self._network.deliveries(channel, len(part.data), now_us):
             self._world.call(at_us - now_us, self._arrive, node, server, lane, part)
         return True
 

@@ -108,7 +108,8 @@ class Run:
             **({} if plan.epoch_blocks is None else {"epoch_blocks": plan.epoch_blocks}),
         )  # fmt: skip
         world = World(genesis, validator_keys(plan.validators), FEED.public, plan.seed)
-        world.network.table = table = load(plan.table)
+        table = load(plan.table)
+        world.network.use(table)
         self.latencies = f"{table.name}, {table.origin}"
         world.network.streams = plan.streams
         world.network.bytes_per_second = plan.bytes_per_second

@@ -27,6 +27,7 @@ from lockstep.node.restore import directory_of, observed_of
 from lockstep.simulator.behaviour import Behaviour
 from lockstep.simulator.carrier import Carrier
 from lockstep.simulator.clock import NodeClock
+from lockstep.simulator.connections import Route
 from lockstep.simulator.disk import Disk, Survival
 from lockstep.simulator.history import NodeHistory
 from lockstep.simulator.machine import Machine
@@ -108,6 +109,8 @@ class SimulatedNode:
         """Height → (block digest, state root) of every block that this node ever committed."""
         self.replies: list[tuple[int, ClientReply]] = []
         self.notes: list[Note] = []
+        self.routes: dict[int, list[Route]] = {}
+        """Peer → to each of its nodes, if there are twins."""
         self._carrier = Carrier(self)
 
     # -- life -----------------------------------------------------------------------------------------

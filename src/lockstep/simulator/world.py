@@ -6,9 +6,9 @@ wrong when is decided by whoever drives it (`faults`), what must hold by the che
 """
 
 import gc
-import heapq
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from heapq import heappop, heappush
 from typing import Any, Final
 
 from lockstep.base.digest import digest
@@ -18,7 +18,7 @@ from lockstep.node.effects import Note
 from lockstep.node.record import StoredBlock
 from lockstep.simulator.audit import Audit
 from lockstep.simulator.chance import stream
-from lockstep.simulator.connections import RETRY_US_MIN, Connection, Connections
+from lockstep.simulator.connections import Connection, Connections, Route
 from lockstep.simulator.disk import Disk, Survival
 from lockstep.simulator.history import Final as FinalBlock
 from lockstep.simulator.history import History, SeenEvidence
@@ -61,13 +61,10 @@ class World:
         self.genesis = genesis
         self.seed = seed
         self.now_us = START_US
-        self.events = 0
-        """Taken from the heap so far."""
         self._audit = Audit()
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         """(time, number, action, arguments); numbers differ, so actions are never compared."""
         self._number = 0
-        self._moved_us = 0
         self.keys = keys
         self._feed_key = feed_key
         self.network = Network(stream(seed, "network"), len(keys))
@@ -85,11 +82,11 @@ class World:
         self.split: dict[tuple[int, int], None] = {}
         """(instance of a twin, other instance): pairs that do not hear each other in this round."""
         self.nodes: list[SimulatedNode] = []
+        self._by_index: dict[int, list[SimulatedNode]] = {}
         self.twins: list[SimulatedNode] = []
+        self.observers: list[SimulatedNode] = []
         for index in range(len(keys)):
             self.nodes.append(self._make_node(index, index, keys[index]))
-        self.observers: list[SimulatedNode] = []
-        self._by_index: dict[int, list[SimulatedNode]] = {node.index: [node] for node in self.nodes}
         self._strangers: dict[tuple[int, int], None] = {}
         """Pairs of instances that never connect, lower first."""
 
@@ -100,13 +97,21 @@ class World:
             self, self.genesis, index, instance, key, self._feed_key, home, random
         )  # fmt: skip
         self.history.nodes.append(node.history)
+        self._by_index.setdefault(index, []).append(node)
+        for other in self.everyone:
+            self._lay_route(node, other)
+            self._lay_route(other, node)
         return node
+
+    def _lay_route(self, source: SimulatedNode, target: SimulatedNode) -> None:
+        connection = self._connections.of(source.instance, target.instance)
+        route = Route(source, target, connection, self.network.channel(source.index, target.index))
+        source.routes.setdefault(target.index, []).append(route)
 
     def add_twin(self, index: int) -> SimulatedNode:
         """A second node with the identity of validator `index`, on a machine of its own."""
         twin = self._make_node(index, len(self.everyone), self.keys[index])
         self.twins.append(twin)
-        self._by_index[index].append(twin)
         return twin
 
     def add_observer(self, links: Sequence[SimulatedNode] | None = None) -> SimulatedNode:
@@ -117,7 +122,6 @@ class World:
             others = [other for other in self.everyone if other not in links]
             self._strangers.update(((other.instance, node.instance), None) for other in others)
         self.observers.append(node)
-        self._by_index[index] = [node]
         return node
 
     @property
@@ -141,10 +145,15 @@ class World:
 
     # -- time -----------------------------------------------------------------------------------------
 
+    @property
+    def events(self) -> int:
+        """Taken from the heap so far."""
+        return self._number - len(self._heap)
+
     def call(self, delay_us: int, action: Callable[..., None], *arguments: Any) -> None:
         """Do `action` later."""
         self._number += 1
-        heapq.heappush(self._heap, (self.now_us + delay_us, self._number, action, arguments))
+        heappush(self._heap, (self.now_us + delay_us, self._number, action, arguments))
 
     def start(self, absent: Collection[int] = ()) -> None:
         """Start every node and connect them; `absent` ones are started later by whoever drives the world."""
@@ -156,62 +165,61 @@ class World:
     def run(self, microseconds: int) -> None:
         """Let virtual time pass."""
         end_us = self.now_us + microseconds
-        heap, pop = self._heap, heapq.heappop
         with rarely_collected():
-            while heap and heap[0][0] <= end_us:
-                self.now_us, _, action, arguments = pop(heap)
-                self.events += 1
-                if not self.events % STUCK_EVENTS:
-                    self._check_moving()
-                action(*arguments)
+            while self._run_some(end_us):
+                pass
         self.now_us = end_us
+
+    def _run_some(self, end_us: int) -> bool:
+        """Take so many events that time must have moved; whether there may be more until `end_us`."""
+        heap, began_us = self._heap, self.now_us
+        for _ in range(STUCK_EVENTS):
+            if not heap or heap[0][0] > end_us:
+                return False
+            self.now_us, _, action, arguments = heappop(heap)
+            action(*arguments)
+        if self.now_us == began_us:
+            raise Stuck(f"{STUCK_EVENTS} events at {began_us}")
+        return True
 
     def run_until(self, condition: Callable[[], bool], microseconds: int) -> bool:
         """Let time pass until `condition` holds; False when it does not within the time."""
         end_us = self.now_us + microseconds
-        heap = self._heap
+        heap, moved_us, taken = self._heap, self.now_us, self.events
         while heap and heap[0][0] <= end_us:
-            self.now_us, _, action, arguments = heapq.heappop(heap)
-            self.events += 1
-            if not self.events % STUCK_EVENTS:
-                self._check_moving()
+            self.now_us, _, action, arguments = heappop(heap)
             action(*arguments)
             if condition():
                 return True
+            if self.now_us > moved_us:
+                moved_us, taken = self.now_us, self.events
+            elif self.events - taken >= STUCK_EVENTS:
+                raise Stuck(f"{STUCK_EVENTS} events at {moved_us}")
         return condition()
-
-    def _check_moving(self) -> None:
-        if self.now_us == self._moved_us:
-            raise Stuck(f"{STUCK_EVENTS} events at {self.now_us}")
-        self._moved_us = self.now_us
 
     # -- messages -------------------------------------------------------------------------------------
 
     def transmit(self, source: SimulatedNode, peers: Sequence[int], parcel: Parcel) -> None:
         """Put bytes on the wire to validators: to each of their nodes, if there are twins; there may be none."""
-        by_index, of, network, now_us = self._by_index, self._connections.of, self.network, self.now_us
+        routes, network, size, now_us = source.routes, self.network, len(parcel.raw), self.now_us
         for peer in peers:
-            for target in by_index.get(peer, ()):
-                if self.split and (source.instance, target.instance) in self.split:
-                    continue
-                connection = of(source.instance, target.instance)
-                if not connection.is_up or connection.is_broken:
+            for route in routes.get(peer, ()):
+                number = route.connection.carries
+                if not number or (self.split and (source.instance, route.target.instance) in self.split):
                     continue
                 if network.deaf and source.index in network.deaf:
                     network.fire("deaf")
                     continue
-                arrivals = network.deliveries(source.index, target.index, len(parcel.raw), now_us)
+                arrivals = network.deliveries(route.channel, size, now_us)
                 if not arrivals and network.streams:
-                    self._break(source, target, connection)
-                arguments = (source, target, connection, connection.number, parcel)
+                    self._break(source, route.target, route.connection)
                 for at_us in arrivals:
                     self._number += 1
-                    heapq.heappush(self._heap, (at_us, self._number, self._deliver, arguments))
+                    heappush(self._heap, (at_us, self._number, self._deliver, (route, number, parcel)))
 
-    def _deliver(
-        self, source: SimulatedNode, target: SimulatedNode, connection: Connection, number: int, parcel: Parcel
-    ) -> None:
-        if not connection.is_up or connection.number != number or connection.is_broken:
+    def _deliver(self, route: Route, number: int, parcel: Parcel) -> None:
+        connection, source, target = route.connection, route.source, route.target
+        if connection.carries != number:
             return
         network = self.network
         if network.closed and not network.is_open(source.index, target.index):
@@ -250,9 +258,7 @@ class World:
         if network.streams and not (network.is_open(a.index, b.index) and network.is_open(b.index, a.index)):
             self.call(self._connections.next_dial_us(connection), self._dial, a, b)
             return
-        connection.number += 1
-        connection.is_up, connection.is_broken = True, False
-        connection.retry_us = RETRY_US_MIN
+        connection.begin()
         network.begin_stream(a.index, b.index)
         a.connected(b.index)
         b.connected(a.index)
@@ -264,7 +270,7 @@ class World:
         for other in self.everyone:
             connection = self._connections.of(node.instance, other.instance)
             if other is not node and connection.is_up:
-                connection.is_up = False
+                connection.end()
                 other.lost(node.index)
 
     def drop(self, node: SimulatedNode, peer: int) -> None:
@@ -277,7 +283,7 @@ class World:
 
     def _break(self, a: SimulatedNode, b: SimulatedNode, connection: Connection) -> None:
         """A stream lost something: nothing later arrives, and both ends notice after a while."""
-        connection.is_broken = True
+        connection.carries = 0
         self.network.fire("reset")
         self.call(self._connections.notice_us(), self._hang_up, a, b, connection.number)
 
@@ -285,7 +291,7 @@ class World:
         connection = self._connections.of(a.instance, b.instance)
         if not connection.is_up or connection.number != number:
             return
-        connection.is_up = False
+        connection.end()
         a.lost(b.index)
         b.lost(a.index)
         self.call(self._connections.next_dial_us(connection), self._dial, a, b)

@@ -37,7 +37,7 @@ class CalmNetwork:
     def __init__(self, table: Table, validators: int, seed: int) -> None:
         genesis = small_genesis((1,) * validators, _TRADERS, START_US // 1000, delta_ms=_DELTA_MS)
         self.world = world = World(genesis, validator_keys(validators), FEED.public, seed)
-        world.network.table = table
+        world.network.use(table)
         world.on_final = self._note
         self.validators = validators
         self.final_us: dict[int, list[int]] = {}
