@@ -25,7 +25,7 @@ from lockstep.node.rejoin import MUTED, Rejoin
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import Certificate, Finalization
 from lockstep.wire.message import Proposal
-from lockstep.wire.validators import epoch_of
+from lockstep.wire.validators import epoch_of, first_view
 from lockstep.wire.vote import Vote
 
 EARLY_MAX: Final = 16
@@ -45,11 +45,13 @@ class Epochs:
         self.ready: dict[int, list[Early]] = {}
         """What waited for the epoch that has begun, by peer: to be taken with `take_early`."""
         self.current = ctx.roster.epoch
+        self._next_view = first_view(self.current + 1)
+        """Where the next epoch begins."""
 
     def engine(self, floor: Header, certificates: Sequence[Certificate]) -> Simplex:
         """The engine of the epoch of the newest final roster, on its newest final block."""
         ctx, roster = self._ctx, self._ctx.roster
-        self.current = roster.epoch
+        self.current, self._next_view = roster.epoch, first_view(roster.epoch + 1)
         if ctx.index < len(roster.members) and roster.members[ctx.index].public_key != ctx.key.public:
             raise InvariantBroken(f"validator {ctx.index} of this chain has another key than this home")
         index = ctx.index if ctx.index < len(roster.validators) else None
@@ -86,8 +88,8 @@ class Epochs:
 
     def is_early(self, peer: int, message: Early) -> bool:
         """Whether a message has to wait for the next epoch; it is kept, if the peer has not many already."""
-        if epoch_of(message.view) != self.current + 1:
-            return False
+        if message.view < self._next_view or epoch_of(message.view) != self.current + 1:
+            return False  # nearly always by the first
         held = self._early.setdefault(peer, [])
         if len(held) < EARLY_MAX:
             held.append(message)

@@ -1,6 +1,7 @@
 """What validators say, handed to whichever part of the replica it is for. A lie is named, and its teller dropped."""
 
 from collections.abc import Callable
+from typing import Any
 
 from lockstep.base.errors import Reason, Refused
 from lockstep.base.marks import reached
@@ -18,7 +19,7 @@ from lockstep.node.set_changes import SetChanges
 from lockstep.node.synchronizer import Synchronizer
 from lockstep.wire.block import Header, decode_block, decode_header
 from lockstep.wire.bundle import Bundle
-from lockstep.wire.certificate import Finalization, Notarization, Nullification
+from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification
 from lockstep.wire.light import AskLight, LightReply
 from lockstep.wire.message import (
     BlockBody,
@@ -42,7 +43,7 @@ from lockstep.wire.message import (
     StatePart,
 )
 from lockstep.wire.validators import epoch_of
-from lockstep.wire.vote import Finalize, Notarize, Nullify
+from lockstep.wire.vote import Finalize, Notarize, Nullify, Vote
 
 
 class Inbox:
@@ -59,98 +60,64 @@ class Inbox:
         self._ordering = ordering
         self._bodies = bodies
         self._peers = peers
-        self._feed = feed
-        self._serving = serving
         self._sync = sync
         self._clients = clients
         self._bundle_added = bundle_added
         self._heard = heard
         self._spread = spread
         self._epochs = epochs
-        self._changes = changes
+        self._by_type: dict[type, Callable[[int, Any], object]] = {
+            BundleBody: self._bundle, Notarize: self._vote, Nullify: self._vote, Finalize: self._vote,
+            Notarization: self._certificate, Nullification: self._certificate, Finalization: self._certificate,
+            Proposal: self._proposal, Certificates: self._certificates, FetchCertificates: self._fetch_certificates,
+            ObservationBody: lambda peer, message: feed.arrived(peer, message.raw),
+            Ping: self._ping, Pong: peers.pong,
+            SetChangeBody: lambda peer, message: changes.arrived(message.raw),
+            FetchBundles: serving.bundles, Bundles: self._bundles, FetchBlock: serving.block, BlockBody: self._block,
+            FetchChain: self._fetch_chain, Chain: sync.chain, FetchCheckpoint: self._fetch_state,
+            FetchState: self._fetch_state, AskLight: self._ask_light, CheckpointOffer: sync.offered,
+            LightReply: sync.shown, StatePart: sync.part,
+        }  # fmt: skip
 
     def take(self, peer: int, message: PeerMessage) -> None:
         """A decoded message from an authenticated validator."""
         if self._ctx.halted:
             return
         try:
-            self._take(peer, message)
+            self._by_type.get(message.__class__, self._unexpected)(peer, message)
         except Refused as refused:
             self._ctx.note(Severity.WARNING, f"validator {peer} sent {type(message).__name__}: {refused}")
             self._ctx.out.append(DropPeer(peer, str(refused)))
 
-    def _take(self, peer: int, message: PeerMessage) -> None:
-        drive = self._ordering.drive
-        match message:
-            case BundleBody():
-                bundle = Bundle(message.raw)
-                if self._bundle_arrived(bundle):
-                    self._spread(bundle, peer)
-                if message.stamp is not None:
-                    self._clients.said.heard(peer, message.stamp, bundle.digest)
-            case Notarize() | Nullify() | Finalize():
-                if not self._epochs.is_early(peer, message):
-                    drive(engine_.VoteArrived(peer, message))
-            case Notarization() | Nullification() | Finalization():
-                if not self._epochs.is_early(peer, message):
-                    drive(engine_.CertificateArrived(peer, message))
-            case Proposal():
-                if not self._epochs.is_early(peer, message):
-                    self._proposal(peer, message)
-            case Certificates():
-                for certificate in message.certificates:
-                    drive(engine_.CertificateArrived(peer, certificate))
-            case FetchCertificates():
-                drive(engine_.CertificatesRequested(peer, message.from_view, message.to_view))
-            case ObservationBody():
-                self._feed.arrived(peer, message.raw)
-            case Ping():
-                self._peers.ping(peer, message)
-                drive(engine_.PeerProgress(peer, message.view, message.final_height))
-                self._heard(peer, message.view)
-                self._sync.claimed(peer, message.view, message.final_height)
-            case SetChangeBody():
-                self._changes.arrived(message.raw)
-            case Pong():
-                self._peers.pong(peer, message)
-            case _:
-                self._take_body(peer, message)
+    def _unexpected(self, peer: int, message: PeerMessage) -> None:
+        raise Refused(Reason.MALFORMED, "unexpected here")
 
-    def _take_body(self, peer: int, message: PeerMessage) -> None:
-        match message:
-            case FetchBundles():
-                self._serving.bundles(peer, message)
-            case Bundles():
-                for raw in message.raws:
-                    self._bundle_arrived(Bundle(raw))
-            case FetchBlock():
-                self._serving.block(peer, message)
-            case BlockBody():
-                header = decode_header(message.header)
-                if self._bodies.wants_block(header.digest):
-                    self._ordering.offer(decode_block(message.header, message.payload))
-            case FetchChain():
-                final = self._ctx.tree.root.height
-                if message.from_height <= final:
-                    self._ctx.out.append(ServeChain(peer, max(1, message.from_height), final))
-                else:
-                    self._ctx.send(peer, Chain((), None))
-            case Chain():
-                self._sync.chain(peer, message)
-            case FetchCheckpoint() | FetchState():
-                self._ctx.out.append(ServeState(peer, message))
-            case AskLight():
-                self._ctx.out.append(ServeProof(peer, message, self._ctx.tree.root.height, is_peer=True))
-            case CheckpointOffer():
-                self._sync.offered(peer, message)
-            case LightReply():
-                self._sync.shown(peer, message)
-            case StatePart():
-                self._sync.part(peer, message)
-            case _:
-                raise Refused(Reason.MALFORMED, "unexpected here")
+    # -- consensus ------------------------------------------------------------------------------------
+
+    def _vote(self, peer: int, vote: Vote) -> None:
+        if not self._epochs.is_early(peer, vote):
+            self._ordering.drive(engine_.VoteArrived(peer, vote))
+
+    def _certificate(self, peer: int, certificate: Certificate) -> None:
+        if not self._epochs.is_early(peer, certificate):
+            self._ordering.drive(engine_.CertificateArrived(peer, certificate))
+
+    def _certificates(self, peer: int, message: Certificates) -> None:
+        for certificate in message.certificates:
+            self._ordering.drive(engine_.CertificateArrived(peer, certificate))
+
+    def _fetch_certificates(self, peer: int, message: FetchCertificates) -> None:
+        self._ordering.drive(engine_.CertificatesRequested(peer, message.from_view, message.to_view))
+
+    def _ping(self, peer: int, message: Ping) -> None:
+        self._peers.ping(peer, message)
+        self._ordering.drive(engine_.PeerProgress(peer, message.view, message.final_height))
+        self._heard(peer, message.view)
+        self._sync.claimed(peer, message.view, message.final_height)
 
     def _proposal(self, peer: int, message: Proposal) -> None:
+        if self._epochs.is_early(peer, message):
+            return
         header = decode_header(message.header)
         ctx = self._ctx
         if header.chain_id != ctx.validators.chain_id:
@@ -178,6 +145,37 @@ class Inbox:
             return False
         rivals = [e for e in tree.entries() if e.header.view == header.view and e.header.digest != header.digest]
         return len(rivals) < 2
+
+    # -- bodies ---------------------------------------------------------------------------------------
+
+    def _bundle(self, peer: int, message: BundleBody) -> None:
+        bundle = Bundle(message.raw)
+        if self._bundle_arrived(bundle):
+            self._spread(bundle, peer)
+        if message.stamp is not None:
+            self._clients.said.heard(peer, message.stamp, bundle.digest)
+
+    def _bundles(self, peer: int, message: Bundles) -> None:
+        for raw in message.raws:
+            self._bundle_arrived(Bundle(raw))
+
+    def _block(self, peer: int, message: BlockBody) -> None:
+        header = decode_header(message.header)
+        if self._bodies.wants_block(header.digest):
+            self._ordering.offer(decode_block(message.header, message.payload))
+
+    def _fetch_chain(self, peer: int, message: FetchChain) -> None:
+        final = self._ctx.tree.root.height
+        if message.from_height <= final:
+            self._ctx.out.append(ServeChain(peer, max(1, message.from_height), final))
+        else:
+            self._ctx.send(peer, Chain((), None))
+
+    def _fetch_state(self, peer: int, message: FetchCheckpoint | FetchState) -> None:
+        self._ctx.out.append(ServeState(peer, message))
+
+    def _ask_light(self, peer: int, message: AskLight) -> None:
+        self._ctx.out.append(ServeProof(peer, message, self._ctx.tree.root.height, is_peer=True))
 
     def _bundle_arrived(self, bundle: Bundle) -> bool:
         """From a peer; whether it is new in the pool. Races make `duplicate`, `replayed`, `expired` and `busy` normal;

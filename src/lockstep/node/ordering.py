@@ -6,6 +6,7 @@ become effects of the replica, in order; an own notarize vote takes the block th
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from lockstep.base.errors import Reason, Refused
 from lockstep.base.limits import EMPTY_DEPTH_MAX, SPECULATIVE_DEPTH_MAX
@@ -62,68 +63,65 @@ class Ordering:
         """Equivocations seen and not in a block of the chain yet, by (signer, view)."""
         self.due_us: int | None = None
         """When the engine next wants a tick. Asked for at every event, and changed only by stepping the engine."""
+        self._by_type: dict[type, Callable[[Any], None]] = {
+            engine_.Persist: self._persist, engine_.Resume: lambda effect: self._queue.append(effect.event),
+            engine_.Broadcast: self._send_on, engine_.SendTo: self._send_on, engine_.Propose: self._send_on,
+            engine_.Build: self._begin_build, engine_.Check: self._check_block, engine_.Notarized: self._notarized,
+            engine_.Finalized: self._finalized, engine_.Accuse: self._accuse, engine_.Diverged: self._diverged,
+            engine_.Misbehaved: self._misbehaved,
+        }  # fmt: skip
 
     def start(self) -> None:
         """Start the engine."""
-        self._carry_all(self.engine.start(self._ctx.now_us))
+        self._carry(self.engine.start(self._ctx.now_us))
         self._drain()
 
     def begin(self, engine: Engine) -> None:
         """An epoch begins: its engine takes over."""
         self._next = engine
-        self._drain()
+        if not self._driving:
+            self._drain()
 
     def drive(self, event: engine_.Event) -> None:
         """Step the engine. Answers given while it is being stepped wait their turn: no recursion."""
         if self._is_closed and not isinstance(event, engine_.CertificatesRequested | engine_.BlockExecuted):
             return
         self._queue.append(event)
-        self._drain()
+        if not self._driving:
+            self._drain()
 
     def _drain(self) -> None:
-        if self._driving:
-            return
         self._driving = True
+        queue, ctx = self._queue, self._ctx
         try:
-            while (self._queue or self._next is not None) and not self._ctx.halted:
+            while (queue or self._next is not None) and not ctx.halted:
                 if self._next is not None:
                     self.engine, self._next, self._is_closed = self._next, None, False
-                    self._carry_all(self.engine.start(self._ctx.now_us))
+                    self._carry(self.engine.start(ctx.now_us))
                 else:
-                    self._carry_all(self.engine.step(self._queue.popleft(), self._ctx.now_us))
+                    self._carry(self.engine.step(queue.popleft(), ctx.now_us))
         finally:
             self._driving = False
         self.due_us = None if self._is_closed else self.engine.deadline()
 
-    def _carry_all(self, effects: list[engine_.Effect]) -> None:
+    def _carry(self, effects: list[engine_.Effect]) -> None:
+        by_type = self._by_type
         for effect in effects:
-            self._carry(effect)
+            by_type[effect.__class__](effect)
 
-    def _carry(self, effect: engine_.Effect) -> None:
-        ctx = self._ctx
-        match effect:
-            case engine_.Persist():
-                self._persist(effect)
-            case engine_.Resume():
-                self._queue.append(effect.event)
-            case engine_.Build():
-                self._begin_build(effect)
-            case engine_.Check():
-                self._want(ctx.tree.entry(effect.header))
-            case engine_.Notarized():
-                self._notarized(effect)
-            case engine_.Finalized():
-                header = ctx.tree.header(effect.certificate.block)
-                self._is_closed = self._is_closed or (header is not None and header.closes_epoch)
-                self._pipeline.finalise(effect.certificate)
-            case engine_.Accuse():
-                self._accuse(effect.evidence)
-            case engine_.Diverged():
-                self._diverged(effect)
-            case engine_.Misbehaved():
-                ctx.note(Severity.WARNING, f"validator {effect.peer}: {effect.detail}")
-            case _:
-                ctx.out.append(self._outgoing(effect))
+    def _send_on(self, effect: engine_.Effect) -> None:
+        self._ctx.out.append(self._outgoing(effect))
+
+    def _check_block(self, effect: engine_.Check) -> None:
+        self._want(self._ctx.tree.entry(effect.header))
+
+    def _finalized(self, effect: engine_.Finalized) -> None:
+        header = self._ctx.tree.header(effect.certificate.block)
+        self._is_closed = self._is_closed or (header is not None and header.closes_epoch)
+        self._pipeline.finalise(effect.certificate)
+
+    def _misbehaved(self, effect: engine_.Misbehaved) -> None:
+        self._ctx.note(Severity.WARNING, f"validator {effect.peer}: {effect.detail}")
 
     def _outgoing(self, effect: engine_.Effect) -> Effect:
         match effect:
@@ -170,7 +168,8 @@ class Ordering:
             return
         self._want(entry)
 
-    def _accuse(self, evidence: Evidence) -> None:
+    def _accuse(self, effect: engine_.Accuse) -> None:
+        evidence = effect.evidence
         key = (evidence.signer, evidence.view)
         if key not in self.evidence:
             self.evidence[key] = evidence

@@ -11,12 +11,14 @@ executed again up to the newest finalization in the log, own votes are given bac
 and never contradicts them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from lockstep.base.errors import Refused
 from lockstep.base.keys import PrivateKey
+from lockstep.base.limits import FIRST_OBSERVER
 from lockstep.consensus import interface as engine_
-from lockstep.node.answers import votes
 from lockstep.node.bodies import Bodies
 from lockstep.node.builder import Builder
 from lockstep.node.checks import check_bundles
@@ -128,6 +130,16 @@ class Replica:
             self._bundle_added, self._may_rejoin, self._guests.spreader.bundle, self._epochs, self._changes,
         )  # fmt: skip
         self._ordering.evidence.update(((e.signer, e.view), e) for e in recovery.evidence)
+        self._by_type: dict[type, Callable[[Any], bool | None]] = {
+            PeerSaid: self._peer_said, Tick: lambda event: None, Executed: self._pipeline.executed,
+            Proved: self._proofs.proved, StateRead: self._sync.state_read, LeavesRead: self._sync.leaves_read,
+            ChunksStored: self._sync.stored, PlainPart: self._sync.plain_part,
+            PlainLost: lambda event: self._sync.plain_lost(event.peer),
+            EngineResumed: lambda event: self._ordering.drive(event.event),
+            ClientAsked: self._client_asked, ClientLeft: lambda event: self._service.left(event.client),
+            PeerConnected: self._peer_connected, PeerLost: self._peer_lost,
+        }  # fmt: skip
+        """What each event does; True when nothing but a block to build can be due after it."""
 
     # -- the interface --------------------------------------------------------------------------------
 
@@ -139,55 +151,18 @@ class Replica:
         self._pipeline.advance()
         self._ordering.start()
         self._tick()
-        return self._take_effects()
+        effects, self._ctx.out = self._ctx.out, []
+        return effects
 
     def step(self, event: Event, now_us: int) -> list[Effect]:
         """Take one event."""
         ctx = self._ctx
-        ctx.now_us = max(ctx.now_us, now_us)
-        match event:
-            case PeerSaid() | PeerConnected() | PeerLost() if not votes(event.peer):
-                self._guest(event)
-                return self._take_effects()
-            case PeerSaid():
-                self._inbox.take(event.peer, event.message)
-                if isinstance(event.message, BundleBody):  # nearly all events: they can only let a block be built
-                    self._builder.attempt()
-                    return self._take_effects()
-            case Tick():
-                pass
-            case Executed():
-                self._pipeline.executed(event)
-            case Proved():
-                self._proofs.proved(event)
-            case StateRead():
-                self._sync.state_read(event)
-            case LeavesRead():
-                self._sync.leaves_read(event)
-            case ChunksStored():
-                self._sync.stored(event)
-            case PlainPart():
-                self._sync.plain_part(event)
-            case PlainLost():
-                self._sync.plain_lost(event.peer)
-            case EngineResumed():
-                self._ordering.drive(event.event)
-            case ClientAsked():
-                self._client_asked(event)
-                if isinstance(event.request, Submit):
-                    self._builder.attempt()
-                    return self._take_effects()
-            case ClientLeft():
-                self._service.left(event.client)
-            case PeerConnected():
-                self._peers.connected(event.peer)
-                self._clients.spread_again(event.peer)
-                self._changes.connected(event.peer)
-            case PeerLost():
-                self._peers.lost(event.peer)
-                self._ordering.drive(engine_.PeerGone(event.peer))
-        self._tick()
-        return self._take_effects()
+        if now_us > ctx.now_us:
+            ctx.now_us = now_us
+        if not self._by_type[event.__class__](event):
+            self._tick()
+        effects, ctx.out = ctx.out, []
+        return effects
 
     def deadline(self) -> int | None:
         """When the replica next wants a `Tick`, in microseconds; None when it has halted."""
@@ -236,43 +211,58 @@ class Replica:
             **self._ordering.engine.queues(),
         }
 
-    def _take_effects(self) -> list[Effect]:
-        effects, self._ctx.out = self._ctx.out, []
-        return effects
-
     def _tick(self) -> None:
         if self._ctx.halted:
             return
         if self._epochs.ready:
             for peer, message in self._epochs.take_early():
                 self._inbox.take(peer, message)
-        now, due = self._ctx.now_us, self._ordering.due_us
+        now, ordering = self._ctx.now_us, self._ordering
+        due = ordering.due_us
         if due is not None and due <= now:
-            self._ordering.drive(engine_.Tick())
-        view = self._ordering.engine.view
+            ordering.drive(engine_.Tick())
         if self._builder.pending is not None:
-            self._builder.tick(view)
+            self._builder.tick(ordering.engine.view)
         if not self._bodies.is_idle:
             self._bodies.tick()
         if self._peers.ping_due_us <= now:
-            self._peers.tick(view)
+            self._peers.tick(ordering.engine.view)
         if not self._sync.is_quiet:
             self._sync.tick()
         if self._guests.spreader.due_us is not None:
             self._guests.spreader.tick()
         self._service.tick()
 
-    # -- nodes that don't vote ------------------------------------------------------------------------
+    # -- peers ----------------------------------------------------------------------------------------
 
-    def _guest(self, event: PeerSaid | PeerConnected | PeerLost) -> None:
-        match event:
-            case PeerSaid():
-                self._guests.said(event.peer, event.message)
-                self._builder.attempt()
-            case PeerConnected():
-                self._guests.connected(event.peer)
-            case PeerLost():
-                self._guests.lost(event.peer)
+    def _peer_said(self, event: PeerSaid) -> bool:
+        peer, message = event.peer, event.message
+        if peer >= FIRST_OBSERVER:
+            self._guests.said(peer, message)
+        else:
+            self._inbox.take(peer, message)
+            if message.__class__ is not BundleBody:  # nearly all events are: they can only let a block be built
+                return False
+        self._builder.attempt()
+        return True
+
+    def _peer_connected(self, event: PeerConnected) -> bool:
+        peer = event.peer
+        if peer >= FIRST_OBSERVER:
+            self._guests.connected(peer)
+            return True
+        self._peers.connected(peer)
+        self._clients.spread_again(peer)
+        self._changes.connected(peer)
+        return False
+
+    def _peer_lost(self, event: PeerLost) -> bool:
+        if event.peer >= FIRST_OBSERVER:
+            self._guests.lost(event.peer)
+            return True
+        self._peers.lost(event.peer)
+        self._ordering.drive(engine_.PeerGone(event.peer))
+        return False
 
     def _hand_in(self, bundle: Bundle) -> None:
         """A node that doesn't vote hands in a bundle; raises `Refused`."""
@@ -370,16 +360,22 @@ class Replica:
 
     # -- clients --------------------------------------------------------------------------------------
 
-    def _client_asked(self, event: ClientAsked) -> None:
+    def _client_asked(self, event: ClientAsked) -> bool:
         request = event.request
         if isinstance(request, SubmitSetChange):
             self._changes.submitted(event.client, request.raw)
-            return
-        if not isinstance(request, PriceReport):
+        elif isinstance(request, PriceReport):
+            self._reported(event.client, request)
+        else:
             view, evidence = self._ordering.engine.view, len(self._ordering.evidence)
             self._service.asked(event.client, request, view, evidence)
-            return
+            if isinstance(request, Submit):
+                self._builder.attempt()
+                return True
+        return False
+
+    def _reported(self, client: int, report: PriceReport) -> None:
         try:
-            self._feed.report(request)
+            self._feed.report(report)
         except Refused as refused:
-            self._ctx.out.append(Reply(event.client, SubmitReply(bytes(32), refused.reason.value, refused.detail)))
+            self._ctx.out.append(Reply(client, SubmitReply(bytes(32), refused.reason.value, refused.detail)))

@@ -58,6 +58,8 @@ class Service:
         self._totals.unsighted_height = restored_height
         self._since_checkpoint = [0, 0]  # blocks, commands
         self._streams = Streams(ctx, clients.said, lambda: self._state()[0], self._after)
+        self.tick = self._streams.tick
+        """Time passes."""
         self._seen = 0, 0
 
     def final(self, entry: Entry, fates: list[BundleFate]) -> None:
@@ -89,10 +91,6 @@ class Service:
         if since[0] >= self._ctx.genesis.parameters.checkpoint_interval_blocks or since[1] >= CHECKPOINT_COMMANDS:
             self._since_checkpoint = [0, 0]
             self._ctx.out.append(Checkpoint(entry.header.height, entry.header.encode(), encode(certificate)))
-
-    def tick(self) -> None:
-        """Time passes."""
-        self._streams.tick()
 
     def left(self, client: int) -> None:
         """A client's connection is gone."""

@@ -147,8 +147,9 @@ class Synchronizer:
     @property
     def is_quiet(self) -> bool:
         """Nothing at all is going on: nearly always, and asked twice an event."""
-        is_idle = not self._is_chasing and self._state is None
-        return self._pipeline.target is None and self._claims.is_empty and is_idle
+        if self._pipeline.target is not None or self._is_chasing or self._state is not None:
+            return False
+        return not self._claims.by_peer
 
     @property
     def _behind(self) -> int:
