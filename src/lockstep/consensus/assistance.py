@@ -22,13 +22,9 @@ class Assistance:
         self._help_us = [0] * validators
         self._heard_us = [0] * validators
         self.due_us: int | None = None
-        """When to ask again, while something is wanted."""
+        """When to ask again; None while nothing is wanted."""
 
     # -- asking ---------------------------------------------------------------------------------------
-
-    def satisfied(self) -> None:
-        """Nothing is wanted."""
-        self.due_us = None
 
     def ask(self, wanted: Gap, now_us: int, likely: int | None = None) -> list[Effect]:
         """Ask for these views: first the peer that most likely has them, then the others in turn."""

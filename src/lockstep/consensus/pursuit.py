@@ -26,20 +26,18 @@ class Pursuit:
         """What was asked to be built."""
         self.checking: bytes | None = None
         """What was asked to be checked, or is not worth it."""
-
-    @property
-    def is_under_way(self) -> bool:
-        """Whether this view's block was asked for: nothing more is wanted until the next one."""
-        return self.build is not None or self.checking is not None
+        self.is_under_way = False
+        """This view's block was asked for: nothing more is wanted until the next one."""
 
     def reset(self) -> None:
         """A view begins."""
         self.build = self.checking = None
+        self.is_under_way = False
 
     def advance(self, view: int, leader: int, now_us: int, out: list[on.Effect]) -> Gap | None:
         """Ask to build or to check, into `out`; returns the certificates that are missing for that. Raises `Refused`
         when the proposal contradicts certificates."""
-        if self.is_under_way or not self._own.may_notarize(view):
+        if not self._own.may_notarize(view):
             return None
         if leader == self._index:
             return self._ask_to_build(view, now_us, out)
@@ -49,12 +47,15 @@ class Pursuit:
         try:
             wanted = self._book.ancestry(proposal)
         except Refused:
-            self.checking = proposal.header.digest
+            self._check(proposal.header)
             raise
         if wanted is None:
-            self.checking = proposal.header.digest
+            self._check(proposal.header)
             out.append(on.Check(proposal.header))
         return wanted
+
+    def _check(self, header: Header) -> None:
+        self.checking, self.is_under_way = header.digest, True
 
     def built(self, header: Header, view: int) -> on.Proposed | None:
         """What to propose, now that a block is built; None when it is of no use any more. Raises `InvariantBroken` when
@@ -76,5 +77,6 @@ class Pursuit:
         if isinstance(parent, Gap):
             return parent
         self.build = on.Build(view, parent.block, parent.view, max(now_us, self._clock.build_us))
+        self.is_under_way = True
         out.append(self.build)
         return None

@@ -79,8 +79,16 @@ class Roots:
     def compare_votes(self, tally: Tally) -> list[Diverged]:
         """What is new about finalize votes that differ from the own result for the same block."""
         groups = tally.finalize_groups()
-        blocks = dict.fromkeys(group[0].block for group in groups)
-        return [report for block in blocks for report in self._compare_votes(block, groups)]
+        for group in groups:
+            if not self._agrees(group[0]):
+                blocks = dict.fromkeys(group[0].block for group in groups)
+                return [report for block in blocks for report in self._compare_votes(block, groups)]
+        return []  # nearly always, and asked at every vote
+
+    def _agrees(self, vote: Finalize) -> bool:
+        """With the own result, if there is one."""
+        own = self._executed.get(vote.block)
+        return own is None or own.roots == (vote.state_root, vote.event_root)
 
     def _compare_votes(self, block: bytes, groups: list[list[Finalize]]) -> list[Diverged]:
         own = self._executed.get(block)

@@ -70,6 +70,7 @@ from lockstep.wire.block import Header
 from lockstep.wire.certificate import Certificate, Finalization, Notarization, verify_certificate
 from lockstep.wire.evidence import Evidence
 from lockstep.wire.validators import ValidatorSet, epoch_of
+from lockstep.wire.validators import first_view as first_view_of
 from lockstep.wire.vote import Finalize, Notarize, Nullify, Vote
 
 
@@ -103,7 +104,10 @@ class Simplex:
         self._reminders = Reminders(self._own, self._book, self._clock, self._assistance)
         self._pursuit = Pursuit(index, self._book, self._own, self._clock, self._proposals)
         self._leader = validators.leader(self.view)
-        self._epoch = epoch_of(self.view)
+        epoch = epoch_of(self.view)
+        self._first_view, self._end_view = first_view_of(epoch), first_view_of(epoch + 1)
+        """Of the epoch that this engine decides in: views from the first on, before the end."""
+        self._voters = dict.fromkeys(validators.seats)
         self._now = 0
         self._out: list[on.Effect] = []
         self._by_type: dict[type, Callable[[Any], None]] = {
@@ -165,7 +169,10 @@ class Simplex:
         return self._finish()
 
     def _finish(self) -> list[on.Effect]:
-        self._pursue()
+        if self._pursuit.is_under_way:
+            self._assistance.due_us = None
+        else:
+            self._pursue()
         effects, self._out = self._out, []
         return effects
 
@@ -230,9 +237,6 @@ class Simplex:
 
     def _pursue(self) -> None:
         """Build, or have the proposal checked, as soon as the certificates that allow it are here."""
-        if self._pursuit.is_under_way:
-            self._assistance.satisfied()
-            return
         wanted: Gap | None = None
         try:
             wanted = self._pursuit.advance(self.view, self._leader, self._now, self._out)
@@ -241,7 +245,7 @@ class Simplex:
             self._out.append(on.Misbehaved(self._leader, f"proposal of view {self.view}: {refused.detail}"))
             self._give_up_if_healthy()
         if wanted is None:
-            self._assistance.satisfied()
+            self._assistance.due_us = None
         else:
             self._out += self._assistance.ask(wanted, self._now, self._leader)
 
@@ -293,15 +297,15 @@ class Simplex:
 
     def _on_vote(self, event: on.VoteArrived) -> None:
         sender, vote = event.sender, event.vote
-        ahead = epoch_of(vote.view) - self._epoch
-        if ahead > 0:
+        if vote.view >= self._end_view:
             return  # by a set that is not known here yet
-        if ahead == 0 and not self._validators.votes(vote.signer):
+        if vote.signer not in self._voters and vote.view >= self._first_view:
             self._out.append(on.Misbehaved(sender, f"a vote of validator {vote.signer}, which has no vote"))
         elif vote.signer != self._index or sender == self._index:
             if sender == self._index:
                 self._own.durable(vote)
-            self._greet(sender)
+            if sender != self._index and self._assistance.returns(sender, self._now):
+                self._out += self._reminders.greet(sender)
             if self._take(sender, vote):
                 self._count(vote)
             elif sender == vote.signer != self._index and self._book.settles(vote):
@@ -339,7 +343,7 @@ class Simplex:
 
     def _on_certificate(self, event: on.CertificateArrived) -> None:
         sender, certificate = event.sender, event.certificate
-        if self._book.holds(certificate) or epoch_of(certificate.view) > self._epoch:
+        if self._book.holds(certificate) or certificate.view >= self._end_view:
             return
         known = self._votes.tally(certificate.view).signatures(certificate)
         try:

@@ -38,13 +38,11 @@ Statement = tuple[Kind, int, bytes, bytes, bytes]
 
 def statement(said: Vote | Certificate) -> Statement:
     """What it says, without who says it: votes with equal statements (of one view) add up."""
-    match said:
-        case Notarize() | Notarization():
-            return Kind.NOTARIZE, 0, said.block, b"", b""
-        case Finalize() | Finalization():
-            return Kind.FINALIZE, said.height, said.block, said.state_root, said.event_root
-        case _:
-            return Kind.NULLIFY, 0, b"", b"", b""
+    if isinstance(said, Finalize | Finalization):
+        return Kind.FINALIZE, said.height, said.block, said.state_root, said.event_root
+    if isinstance(said, Notarize | Notarization):
+        return Kind.NOTARIZE, 0, said.block, b"", b""
+    return Kind.NULLIFY, 0, b"", b"", b""
 
 
 class Tally:

@@ -140,6 +140,7 @@ class Replica:
             PeerConnected: self._peer_connected, PeerLost: self._peer_lost,
         }  # fmt: skip
         """What each event does; True when nothing but a block to build can be due after it."""
+        self._due_us = now_us
 
     # -- the interface --------------------------------------------------------------------------------
 
@@ -159,25 +160,16 @@ class Replica:
         ctx = self._ctx
         if now_us > ctx.now_us:
             ctx.now_us = now_us
-        if not self._by_type[event.__class__](event):
+        if self._by_type[event.__class__](event):
+            self._due_us = self._next_due(self._is_quiet())
+        else:
             self._tick()
         effects, ctx.out = ctx.out, []
         return effects
 
     def deadline(self) -> int | None:
         """When the replica next wants a `Tick`, in microseconds; None when it has halted."""
-        if self._ctx.halted:
-            return None
-        earliest, due = self._peers.ping_due_us, self._ordering.due_us
-        if due is not None and due < earliest:
-            earliest = due
-        builder, spreader = self._builder, self._guests.spreader
-        if builder.pending is None and spreader.due_us is None and self._bodies.is_idle and self._sync.is_quiet:
-            return earliest  # nearly always
-        for due in (builder.deadline(), self._bodies.deadline(), self._sync.deadline(), spreader.deadline()):
-            if due is not None and due < earliest:
-                earliest = due
-        return earliest
+        return None if self._ctx.halted else self._due_us
 
     @property
     def final(self) -> Header:
@@ -212,26 +204,54 @@ class Replica:
         }
 
     def _tick(self) -> None:
-        if self._ctx.halted:
+        """After an event: whatever is due."""
+        ctx, ordering = self._ctx, self._ordering
+        if ctx.halted:
             return
         if self._epochs.ready:
             for peer, message in self._epochs.take_early():
                 self._inbox.take(peer, message)
-        now, ordering = self._ctx.now_us, self._ordering
         due = ordering.due_us
-        if due is not None and due <= now:
+        if due is not None and due <= ctx.now_us:
             ordering.drive(engine_.Tick())
+        self._service.tick()
+        is_quiet = self._is_quiet()
+        if not is_quiet:
+            self._attend()
+        elif self._peers.ping_due_us <= ctx.now_us:
+            self._peers.tick(ordering.engine.view)
+        self._due_us = self._next_due(is_quiet)
+
+    def _attend(self) -> None:
+        """Some part waits for something: each does what is due."""
+        view = self._ordering.engine.view
         if self._builder.pending is not None:
-            self._builder.tick(ordering.engine.view)
+            self._builder.tick(view)
         if not self._bodies.is_idle:
             self._bodies.tick()
-        if self._peers.ping_due_us <= now:
-            self._peers.tick(ordering.engine.view)
+        if self._peers.ping_due_us <= self._ctx.now_us:
+            self._peers.tick(view)
         if not self._sync.is_quiet:
             self._sync.tick()
-        if self._guests.spreader.due_us is not None:
-            self._guests.spreader.tick()
-        self._service.tick()
+        self._guests.spreader.tick()
+
+    def _is_quiet(self) -> bool:
+        """Whether only the engine and the pings wait for a time: nearly always."""
+        if self._builder.pending is not None or self._guests.spreader.due_us is not None:
+            return False
+        return self._bodies.is_idle and self._sync.is_quiet
+
+    def _next_due(self, is_quiet: bool) -> int:
+        earliest, due = self._peers.ping_due_us, self._ordering.due_us
+        if due is not None and due < earliest:
+            earliest = due
+        if is_quiet:
+            return earliest
+        for part in (self._builder, self._bodies, self._sync, self._guests.spreader):
+            due = part.deadline()
+            if due is not None and due < earliest:
+                earliest = due
+        return earliest
 
     # -- peers ----------------------------------------------------------------------------------------
 
