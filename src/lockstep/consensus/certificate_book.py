@@ -7,7 +7,8 @@ old notarization nothing stays: a child of that block could not be voted for.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from lockstep.base.errors import InvariantBroken, Reason, Refused
 from lockstep.consensus.config import CERTIFICATES_HELD_MAX
@@ -19,16 +20,14 @@ from lockstep.wire.validators import epoch_of
 from lockstep.wire.vote import Finalize, Vote
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
+class Parent(Struct, frozen=True, gc=False):
     """A block that may be built on, and the view that it was notarized (or is final) in."""
 
     view: int
     block: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(Struct, frozen=True, gc=False):
     """Views (both ends included, at most 64) of which certificates are missing."""
 
     from_view: int

@@ -5,7 +5,8 @@ when they don't. A difference is fatal for a side as soon as its roots can no lo
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from lockstep.base.errors import InvariantBroken
 from lockstep.consensus.config import ROOTS_HELD_MAX
@@ -17,8 +18,7 @@ from lockstep.wire.validators import ValidatorSet
 from lockstep.wire.vote import Finalize
 
 
-@dataclass(frozen=True, slots=True)
-class Executed:
+class Executed(Struct, frozen=True, gc=False):
     """An executed block and its (state, event) roots."""
 
     header: Header

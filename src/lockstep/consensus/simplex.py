@@ -198,7 +198,7 @@ class Simplex:
 
     def _is_lost(self) -> bool:
         """Whether it is of no use to wait for t_l and t_a: too many gave up on this view."""
-        return self._votes.tally(self.view).is_lost(self._validators, voted=bool(self._own.of(self.view)))
+        return self._votes.is_lost(self.view, voted=bool(self._own.of(self.view)))
 
     def _give_up(self) -> None:
         """Nullify the view, if that contradicts nothing."""

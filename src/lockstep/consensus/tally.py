@@ -82,13 +82,11 @@ class Tally:
         group = self._groups.get(statement(vote), [])
         if not validators.is_quorum(validators.stake_of([other.signer for other in group])):
             return None
-        match vote:
-            case Notarize():
-                return notarization([v for v in group if isinstance(v, Notarize)], len(validators))
-            case Nullify():
-                return nullification([v for v in group if isinstance(v, Nullify)], len(validators))
-            case Finalize():
-                return finalization([v for v in group if isinstance(v, Finalize)], len(validators))
+        if isinstance(vote, Notarize):
+            return notarization(cast("list[Notarize]", group), len(validators))
+        if isinstance(vote, Finalize):
+            return finalization(cast("list[Finalize]", group), len(validators))
+        return nullification(cast("list[Nullify]", group), len(validators))
 
     def signatures(self, certificate: Certificate) -> dict[int, bytes]:
         """Verified signatures on this certificate's statement, by signer: they need not be verified again."""

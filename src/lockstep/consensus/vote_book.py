@@ -36,7 +36,8 @@ class VoteBook:
         `wanted` says whether it could still decide something. An own vote needs no verification. Raises `Refused`
         when a vote that was worth looking at is not valid.
         """
-        tally, said = self.tally(vote.view), statement(vote)
+        view, said = vote.view, statement(vote)
+        tally = self._tallies.get(view) or Tally()
         other = tally.contradicted(vote, said)
         if other is not None:
             return self._accuse(vote, other)
@@ -45,7 +46,7 @@ class VoteBook:
         if not own:
             verify_vote(vote, self._validators)
         tally.add(vote, said)
-        self._tallies[vote.view] = tally
+        self._tallies[view] = tally
         return True
 
     def _accuse(self, vote: Vote, other: Vote) -> bool | Evidence:
@@ -55,6 +56,11 @@ class VoteBook:
         verify_vote(vote, self._validators)
         accused.append(vote.signer)
         return make_evidence(vote, other)
+
+    def is_lost(self, view: int, *, voted: bool) -> bool:
+        """See `Tally.is_lost`."""
+        tally = self._tallies.get(view)
+        return tally is not None and tally.is_lost(self._validators, voted=voted)
 
     def prune(self, final_view: int, oldest_view: int, keep: Container[int]) -> None:
         """Forget every view up to the final one, and those before `oldest_view` that are not in `keep`."""

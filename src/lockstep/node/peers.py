@@ -33,12 +33,19 @@ class Peers:
         """Somebody may have joined it."""
         for index in range(len(self._ctx.roster.members)):
             if index != self._ctx.index:
-                self._peers.setdefault(index, _Peer())
+                self._known(index)
+
+    def _known(self, peer: int) -> _Peer:
+        """What is known of it: nothing at first, also when its joining is not final here yet."""
+        known = self._peers.get(peer)
+        if known is None:
+            known = self._peers[peer] = _Peer()
+        return known
 
     def connected(self, peer: int) -> None:
         """A connection is up."""
         self._ctx.connected[peer] = None
-        self._peers.setdefault(peer, _Peer())
+        self._known(peer)
         self.ping_due_us = 0
 
     def lost(self, peer: int) -> None:
@@ -49,7 +56,7 @@ class Peers:
 
     def ping(self, peer: int, message: Ping) -> None:
         """It asks, and claims where it is."""
-        known = self._peers.setdefault(peer, _Peer())  # one whose joining is not final here yet
+        known = self._known(peer)
         known.view, known.final_height = message.view, message.final_height
         self._ctx.send(peer, Pong(message.time_us))
 
@@ -57,7 +64,7 @@ class Peers:
         """It answers one of our pings."""
         elapsed = self._ctx.now_us - message.time_us
         if 0 <= elapsed < 60_000_000:
-            self._peers.setdefault(peer, _Peer()).rtt_us = elapsed
+            self._known(peer).rtt_us = elapsed
 
     def tick(self, view: int) -> None:
         """Ping everybody when it is time."""

@@ -77,8 +77,8 @@ def signer_list(bitmap: bytes, validators: int) -> list[int]:
 
 def _pack(votes: Iterable[V], validators: int) -> tuple[bytes, bytes]:
     ordered = sorted(votes, key=lambda vote: vote.signer)
-    bitmap = sum(1 << vote.signer for vote in ordered)
-    return bitmap.to_bytes((validators + 7) // 8, "little"), b"".join(vote.signature for vote in ordered)
+    bitmap = sum([1 << vote.signer for vote in ordered])
+    return bitmap.to_bytes((validators + 7) // 8, "little"), b"".join([vote.signature for vote in ordered])
 
 
 def notarization(votes: list[Notarize], validators: int) -> Notarization:
