@@ -37,12 +37,10 @@ class Pursuit:
     def advance(self, view: int, leader: int, now_us: int, out: list[on.Effect]) -> Gap | None:
         """Ask to build or to check, into `out`; returns the certificates that are missing for that. Raises `Refused`
         when the proposal contradicts certificates."""
-        if not self._own.may_notarize(view):
-            return None
         if leader == self._index:
-            return self._ask_to_build(view, now_us, out)
+            return self._ask_to_build(view, now_us, out) if self._own.may_notarize(view) else None
         proposal = self._proposals.of(view)
-        if proposal is None:
+        if proposal is None or not self._own.may_notarize(view):
             return None
         try:
             wanted = self._book.ancestry(proposal)

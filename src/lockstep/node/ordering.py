@@ -73,7 +73,8 @@ class Ordering:
 
     def start(self) -> None:
         """Start the engine."""
-        self._carry(self.engine.start(self._ctx.now_us))
+        for effect in self.engine.start(self._ctx.now_us):
+            self._by_type[effect.__class__](effect)
         self._drain()
 
     def begin(self, engine: Engine) -> None:
@@ -92,22 +93,21 @@ class Ordering:
 
     def _drain(self) -> None:
         self._driving = True
-        queue, ctx = self._queue, self._ctx
+        queue, ctx, by_type = self._queue, self._ctx, self._by_type
         try:
-            while (queue or self._next is not None) and not ctx.halted:
+            while not ctx.halted:
                 if self._next is not None:
                     self.engine, self._next, self._is_closed = self._next, None, False
-                    self._carry(self.engine.start(ctx.now_us))
+                    effects = self.engine.start(ctx.now_us)
+                elif queue:
+                    effects = self.engine.step(queue.popleft(), ctx.now_us)
                 else:
-                    self._carry(self.engine.step(queue.popleft(), ctx.now_us))
+                    break
+                for effect in effects:
+                    by_type[effect.__class__](effect)
         finally:
             self._driving = False
         self.due_us = None if self._is_closed else self.engine.deadline()
-
-    def _carry(self, effects: list[engine_.Effect]) -> None:
-        by_type = self._by_type
-        for effect in effects:
-            by_type[effect.__class__](effect)
 
     def _send_on(self, effect: engine_.Effect) -> None:
         self._ctx.out.append(self._outgoing(effect))
