@@ -58,7 +58,7 @@ class Stack:
         self.ctx.out[:] = [effect for effect in self.ctx.out if not isinstance(effect, Execute)]
         for effect in asked:
             header = effect.stored.block.header
-            done = Execution(header.height, ROOTS[0], np.zeros(0, EVENT), ROOTS[1], (), 0, np.zeros(0))
+            done = Execution(header.height, ROOTS[0], np.zeros(0, EVENT), ROOTS[1], (), 0, b"")
             self.pipeline.executed(Executed(header.digest, done))
 
     def certify(self, header: Header) -> None:

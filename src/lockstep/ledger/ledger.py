@@ -11,6 +11,7 @@ last rule on every chunk it hashes.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import gt
 from typing import Any, Final
 
 import numpy as np
@@ -77,6 +78,7 @@ class Ledger:
         self.layouts = tuple(layouts)
         reserved = [-(-layout.capacity_chunks // PAGE_CHUNKS) * PAGE_CHUNKS for layout in layouts]
         self._first = np.cumsum([0, *reserved[:-1]], dtype=np.int64)
+        self._capacity = [layout.capacity_rows for layout in layouts]
         self._width = np.array([layout.dtype.itemsize for layout in layouts], np.int64)
         total = sum(reserved)
         self._memory = page_aligned(total * CHUNK_BYTES).view(np.uint64)[: total * CHUNK_WORDS]
@@ -85,6 +87,7 @@ class Ledger:
         self._marks = page_aligned(total * 4).view(np.uint32)[:total]
         self._counts = np.zeros(len(reserved), np.int64)
         self._trees = new_trees(reserved, [int(first) * CHUNK_BYTES // 4 for first in self._first])
+        self._hashes = table_hashes(self._trees)
         self._writer = ManifestWriter([(layout.name, layout.dtype) for layout in layouts])
         self._changes = Changes(self._first, total)
         self._epoch_number = 0
@@ -157,9 +160,6 @@ class Ledger:
     def seal(self) -> bytes:
         """Close the epoch in writing; returns the new state root. Raises `InvariantBroken` when a rule was broken."""
         epoch = self._writing()
-        for layout, rows in zip(self.layouts, self._counts.tolist(), strict=True):
-            if not 0 <= rows <= layout.capacity_rows:
-                raise InvariantBroken(f"table {layout.name} has {rows} rows of {layout.capacity_rows}")
         self._mark_stale(epoch.segments)
         epoch.sealed = self._state()
         return epoch.sealed.root
@@ -291,7 +291,8 @@ class Ledger:
         self._chunks[self._first[part.table] + part.chunks] = data
         places = np.empty((len(part.chunks), 2), np.int32)
         places[:, 0], places[:, 1] = part.table, part.chunks
-        mark_places_stale(self._trees, places, len(places))
+        trees = self._trees
+        mark_places_stale(trees.stale, trees.summary, trees.bits, places, len(places))
 
     def _open_segments(self) -> list[Undo]:
         """Segments of all open epochs, the newest first."""
@@ -321,14 +322,19 @@ class Ledger:
         self._spare.extend(reversed(epoch.segments))
 
     def _mark_stale(self, segments: Iterable[Undo]) -> None:
+        trees = self._trees
         for segment in segments:
-            mark_places_stale(self._trees, segment.places, segment.used[0])
+            mark_places_stale(trees.stale, trees.summary, trees.bits, segment.places, segment.used[0])
 
     def _state(self) -> State:
-        """Hash what is stale, and describe the present state."""
+        """Hash what is stale, and describe the present state. Raises `InvariantBroken` when a rule was broken."""
         counts = self._counts.copy()
+        rows = counts.tolist()
+        if min(rows) < 0 or any(map(gt, rows, self._capacity)):
+            have = [f"{of.name} has {n} rows of {of.capacity_rows}" for of, n in zip(self.layouts, rows, strict=True)]
+            raise InvariantBroken(f"a table is too long: {', '.join(have)}")
         fault = refresh(self._trees, self._words, counts * self._width)
         if fault >= 0:
             raise InvariantBroken(f"table {self.layouts[fault].name} has bytes other than zero beyond its rows")
-        manifest = self._writer.write(counts.tolist(), table_hashes(self._trees))
+        manifest = self._writer.write(rows, self._hashes.tobytes())
         return State(digest(manifest), manifest, counts)

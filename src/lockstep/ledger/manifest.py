@@ -9,12 +9,14 @@ below, no blanks, no line end, ASCII, lower-case hex, numbers in decimal.
 """
 
 import re
+from binascii import hexlify
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 import numpy as np
 
+from lockstep.base.digest import DIGEST_BYTES
 from lockstep.base.errors import Reason, Refused
 
 FORMAT: Final = "lockstep-state-1"
@@ -82,22 +84,20 @@ class ManifestWriter:
     def __init__(self, tables: Sequence[tuple[str, "np.dtype[np.void]"]]) -> None:
         if len(tables) > TABLES_MAX or len({name for name, _ in tables}) != len(tables):
             raise ValueError(f"tables must have distinct names, and be at most {TABLES_MAX}")
-        heads = []
+        entries = []
         for name, dtype in tables:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not a table's name: small letters, digits and _ are")
-            entry = TableEntry(name, layout_text(dtype), dtype.itemsize, 0, "")
-            heads.append(msgspec.json.encode(entry)[:-1].decode().removesuffix('0,"blake3":""'))
-        self._heads = heads
+            entry = msgspec.json.encode(TableEntry(name, layout_text(dtype), dtype.itemsize, 0, ""))
+            entries.append(entry.replace(b"%", b"%%").removesuffix(b'0,"blake3":""}') + b'%d,"blake3":"%b"}')
+        self._template = b'{"format":"%b","tables":[%b]}' % (FORMAT.encode(), b",".join(entries))
 
     def write(self, rows: Sequence[int], hashes: bytes) -> bytes:
         """The manifest for tables of `rows` rows whose hashes, 32 bytes each, follow each other in `hashes`."""
-        digits = hashes.hex()
-        entries = [
-            f'{head}{count},"blake3":"{digits[64 * i : 64 * i + 64]}"}}'
-            for i, (head, count) in enumerate(zip(self._heads, rows, strict=True))
-        ]
-        return f'{{"format":"{FORMAT}","tables":[{",".join(entries)}]}}'.encode()
+        values: list[int | bytes] = [0] * (2 * len(rows))
+        values[::2] = rows
+        values[1::2] = hexlify(hashes, " ", DIGEST_BYTES).split()
+        return self._template % tuple(values)
 
 
 _decoder = msgspec.json.Decoder(Manifest, strict=True)

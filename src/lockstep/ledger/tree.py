@@ -82,10 +82,10 @@ def new_trees(capacity_chunks: list[int], start_words: list[int]) -> Trees:
     return trees
 
 
-def table_hashes(trees: Trees) -> bytes:
-    """The tables' hashes as of the last refresh, 32 bytes each, one after the other."""
+def table_hashes(trees: Trees) -> np.ndarray[Any, Any]:
+    """The tables' hashes as of the last refresh, (T * 8,) uint32: a view of always the same memory."""
     first, tables = np.int64(trees.base[-1, 0]), len(trees.used)
-    return trees.values[first * VALUE_WORDS : (first + tables) * VALUE_WORDS].tobytes()
+    return trees.values[first * VALUE_WORDS : (first + tables) * VALUE_WORDS]
 
 
 def path(trees: Trees, table: int, chunk: int) -> bytes:
@@ -101,18 +101,19 @@ def path(trees: Trees, table: int, chunk: int) -> bytes:
 
 
 @kernel
-def mark_stale(trees: Trees, table: Int, chunk: Int) -> None:
+def mark_stale(stale: Any, summary: Any, bits: Any, table: Int, chunk: Int) -> None:
     """Have a chunk hashed at the next refresh."""
-    word = trees.bits[table] + chunk // BITS
-    trees.stale[word] |= 1 << (chunk % BITS)
-    trees.summary[word // BITS] |= 1 << (word % BITS)
+    word = bits[table] + chunk // BITS
+    stale[word] |= 1 << (chunk % BITS)
+    summary[word // BITS] |= 1 << (word % BITS)
 
 
 @entry_kernel
-def mark_places_stale(trees: Trees, places: Any, used: Int) -> None:
-    """Have the first `used` of an undo segment's places hashed at the next refresh."""
+def mark_places_stale(stale: Any, summary: Any, bits: Any, places: Any, used: Int) -> None:
+    """Have the first `used` of an undo segment's places hashed at the next refresh. The first three are those of the
+    trees: Python hands over each array of a tuple by itself, and all ten would take longer than the work."""
     for i in range(used):
-        mark_stale(trees, np.int64(places[i, 0]), np.int64(places[i, 1]))
+        mark_stale(stale, summary, bits, np.int64(places[i, 0]), np.int64(places[i, 1]))
 
 
 @entry_kernel
@@ -148,8 +149,8 @@ def _mark_resized(trees: Trees, table: Int, used: Int) -> None:
         return
     chunks = _chunks(used)
     for chunk in range(trees.used[table] // CHUNK_BYTES, chunks):
-        mark_stale(trees, table, chunk)
-    mark_stale(trees, table, max(chunks - 1, 0))
+        mark_stale(trees.stale, trees.summary, trees.bits, table, chunk)
+    mark_stale(trees.stale, trees.summary, trees.bits, table, max(chunks - 1, 0))
     trees.used[table] = used
 
 

@@ -6,6 +6,7 @@ whose parent is not on top first rolls back what is above the parent.
 
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Final
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from lockstep.venue.venue import Execution, Venue
 from lockstep.wire.bundle import Bundle
 from lockstep.wire.command import COMMAND
 from lockstep.wire.set_change import decode_change
+
+_NOTHING: Final = (np.zeros(0, COMMAND), np.zeros(0, BUNDLE_SPAN))
+"""Commands and spans of a block without bundles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +85,13 @@ class Executor:
 
 def join(bundles: tuple[Bundle, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Concatenate bundles' commands: ((n,) COMMAND rows, (bundles,) BUNDLE_SPAN rows)."""
+    if not bundles:
+        return _NOTHING
     commands = np.frombuffer(b"".join([bundle.command_bytes for bundle in bundles]), COMMAND)
     spans = np.zeros(len(bundles), BUNDLE_SPAN)
-    if bundles:
-        counts = [bundle.count for bundle in bundles]
-        spans["account"] = [bundle.account for bundle in bundles]
-        spans["sequence"] = [bundle.sequence for bundle in bundles]
-        spans["count"] = counts
-        spans["first"] = list(accumulate(counts[:-1], initial=0))
+    counts = [bundle.count for bundle in bundles]
+    spans["account"] = [bundle.account for bundle in bundles]
+    spans["sequence"] = [bundle.sequence for bundle in bundles]
+    spans["count"] = counts
+    spans["first"] = list(accumulate(counts[:-1], initial=0))
     return commands, spans

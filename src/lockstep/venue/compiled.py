@@ -76,9 +76,13 @@ in_line: Final = _nothing if UNCOMPILED else _in_line_compiled
 costs some twenty instructions, since Numba passes results and errors through memory."""
 
 
+WITHOUT_KERNELS: Final = ("__init__", "summary", "venue", "warm")
+"""Files of this package that no kernel is made of."""
+
+
 def source_digest() -> bytes:
     """BLAKE3 of the sources that kernels are compiled from."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
+    files = [file for file in sorted(Path(__file__).parent.glob("*.py")) if file.stem not in WITHOUT_KERNELS]
     files += [Path(str(module.__file__)) for module in (limits, ledger_kernel, table, command)]
     return digest(b"".join(digest(file.read_bytes()) for file in files))
 

@@ -112,18 +112,17 @@ class Memory:
         self.registers = np.zeros(_REGISTERS, np.int64)
         self.tables = tables
         self.arrays: dict[int, np.ndarray[Any, Any]] = {}
+        self._inputs = dict.fromkeys((_SEEN, _SPANS, _COMMANDS), memoryview(bytearray()))
+        self._events = np.zeros(0, EVENT)
         self._undos: dict[int, tuple[Undo, Any]] = {}
+        self.handle: State = self if UNCOMPILED else _address(self.registers)
+        """The argument of every entry kernel."""
         for number, table in enumerate(tables):
             base = _TABLES + number * _STRIDE
             parts = (table.rows, table.mark, table.count, table.shape)
             self.registers[base : base + 4] = [_address(part) for part in parts]
             self.registers[base + 4] = len(table.words)
             self.arrays[base] = table.rows.view(_signed(table.rows.dtype))
-
-    @property
-    def handle(self) -> State:
-        """The argument of every entry kernel."""
-        return self if UNCOMPILED else _address(self.registers)
 
     def use_undo(self, undo: Undo) -> None:
         """Write through this undo segment from now on."""
@@ -140,28 +139,41 @@ class Memory:
             known = self._undos[id(undo)] = (undo, registers)  # kept alive, so that its id stays its own
         return known
 
-    def use_inputs(self, seen: Any, spans: Any, commands: Any) -> None:
-        """Take a block's observations, bundles and commands; all contiguous, kept alive here."""
-        for register, array in ((_SEEN, seen), (_SPANS, spans), (_COMMANDS, commands)):
-            self._use(register, array)
+    def copy_inputs(self, seen: Any, spans: Any, commands: Any) -> None:
+        """Take a block's observations, bundles and commands."""
+        self._copy(_SEEN, seen)
+        self._copy(_SPANS, spans)
+        self._copy(_COMMANDS, commands)
         self.registers[_BLOCK] = 0
         self.registers[SEEN_COUNT], self.registers[SPAN_COUNT] = len(seen), len(spans)
         self.registers[COMMAND_COUNT], self.registers[COMMAND_AT] = len(commands), -1
 
-    def use_events(self, events: Any) -> None:
-        """Write event records to this array from now on."""
-        self._events = events
-        self._use(_EVENTS, events)
-        self.registers[EVENT_COUNT], self.registers[EVENT_CAPACITY] = 0, len(events)
+    def make_event_room(self, records: int) -> None:
+        """Have room for at least so many event records."""
+        if records > len(self._events):
+            self._events = np.empty(records, EVENT)  # pages that are not written cost nothing
+            self._use(_EVENTS, self._events)
+            self.registers[EVENT_CAPACITY] = records
 
     @property
     def event_room(self) -> int:
         """How many more records fit."""
         return int(self.registers[EVENT_CAPACITY] - self.registers[EVENT_COUNT])
 
-    def take_events(self) -> Any:
-        """The records written since `use_events`."""
-        return self._events[: self.registers[EVENT_COUNT]]
+    def take_events(self) -> bytes:
+        """The records written since this was last called, as bytes: a copy, for their room is used again."""
+        events: bytes = self._events[: self.registers[EVENT_COUNT]].tobytes()
+        self.registers[EVENT_COUNT] = 0
+        return events
+
+    def _copy(self, register: int, rows: Any) -> None:
+        """To where its kind lies for good: for an array's address, NumPy takes longer than for copying small ones."""
+        data = rows.tobytes()
+        if len(data) > len(self._inputs[register]):
+            room = np.empty(len(rows), rows.dtype)
+            self._use(register, room)
+            self._inputs[register] = room.view(np.uint8).data
+        self._inputs[register][: len(data)] = data
 
     def _use(self, register: int, array: Any) -> None:
         self.arrays[register] = array.view(_SIGNED[array.dtype]) if UNCOMPILED else array

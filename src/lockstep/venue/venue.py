@@ -25,7 +25,7 @@ from lockstep.wire.roster import Roster
 from lockstep.wire.set_change import SetChange
 
 _EVENTS_PER_COMMAND: Final = 2
-"""An event buffer has so many rows a command. A block with more events is executed in several stretches."""
+"""There is room for so many events a command. A block with more events is executed in several stretches."""
 Array = np.ndarray[Any, Any]
 
 
@@ -36,14 +36,19 @@ class Execution:
     height: int
     state_root: bytes
     events: Array
-    """(n,) EVENT rows, in order of command."""
+    """(n,) EVENT rows, in order of command; read only."""
     event_root: bytes
     """BLAKE3 of the events' bytes."""
     opened: tuple[tuple[int, bytes, int], ...]
     """Accounts opened: number, public key, height."""
     fills: int
-    summary: Array
-    """(instruments,) SUMMARY rows as of the end of the block."""
+    instruments: bytes
+    """The rows of the `instruments` table as of the end of the block."""
+
+    @property
+    def summary(self) -> Array:
+        """(instruments,) SUMMARY rows as of the end of the block."""
+        return summarise(np.frombuffer(self.instruments, schema.INSTRUMENT_ROW))
 
 
 class Venue:
@@ -59,6 +64,9 @@ class Venue:
         else:
             self.ledger.load(*stored)
         self._memory = Memory(self.ledger.tables)
+        row = self.ledger.tables[schema.VENUE].rows
+        self._venue = {name: row[name] for name in ("accounts", "orders_used", "positions_used", "change_height")}
+        """Columns of the one row of `venue`: read after every block, and by way of the row several times as slow."""
         self._opened_before = len(genesis.accounts)
         self._genesis = genesis
 
@@ -84,6 +92,7 @@ class Venue:
         when the bundles do not divide the commands.
         """
         events = self.run(height, time_ms, observations, bundles, commands, change)
+        instruments = self.ledger.tables[schema.INSTRUMENTS]
         return Execution(
             height=height,
             state_root=self.ledger.seal(),
@@ -91,7 +100,7 @@ class Venue:
             event_root=digest(events.tobytes()),
             opened=self.opened(self._opened_before),
             fills=int(self._memory.registers[FILLS]),
-            summary=summarise(self.rows(schema.INSTRUMENTS)),
+            instruments=instruments.rows[: instruments.count[0]].tobytes(),
         )
 
     def run(
@@ -99,31 +108,30 @@ class Venue:
         change: SetChange | None = None,
     ) -> Array:  # fmt: skip
         """The part of `execute` before hashing: the block's events, in a new epoch that is not sealed yet."""
-        self._opened_before = len(self.rows(schema.ACCOUNTS))
+        self._opened_before = int(self.ledger.tables[schema.ACCOUNTS].count[0])
         self._memory.use_undo(self.ledger.begin())
-        self._memory.use_inputs(
+        self._memory.copy_inputs(
             _columns(observations, OBSERVATION),
             _columns(bundles, schema.BUNDLE_SPAN),
             _columns(commands, COMMAND),
         )
-        self._memory.use_events(_event_rows(len(commands)))
+        self._memory.make_event_room(_EVENTS_PER_COMMAND * len(commands) + EVENTS_PER_STEP_MAX)
         registers = self._memory.registers
         registers[HEIGHT], registers[TIME_MS] = height, time_ms
         handle = self._memory.handle
         if not begin_block(handle):
             self.ledger.rollback()
             raise InvariantBroken("the bundles do not divide the block's commands")
-        stretches: list[Array] = []
+        stretches: list[bytes] = []
         for kernel in (run_commands, run_checks):
             while kernel(handle):
                 if self._memory.event_room < EVENTS_PER_STEP_MAX:
                     stretches.append(self._memory.take_events())
-                    self._memory.use_events(_event_rows(len(commands)))
                 self._grow_undo()
         stretches.append(self._memory.take_events())
         self._set_counts()
         self._change_validators(height, change)
-        return stretches[0] if len(stretches) == 1 else _joined(stretches)
+        return np.frombuffer(b"".join(stretches), EVENT)
 
     @property
     def roster(self) -> Roster:
@@ -133,8 +141,7 @@ class Venue:
     def _change_validators(self, height: int, change: SetChange | None) -> None:
         """At the end of a block: a change of validators is ordered, or one takes effect."""
         tables = self.ledger.tables
-        turns = int(tables[schema.VENUE].rows[0]["change_height"]) == height > 0
-        if change is None and not turns:
+        if change is None and not self._venue["change_height"][0] == height > 0:
             return
         undo = self._memory.undo
         while _room(undo) < CHUNKS_MAX:
@@ -161,6 +168,8 @@ class Venue:
 
     def opened(self, first: int = 0) -> tuple[tuple[int, bytes, int], ...]:
         """Number, public key and opening height of every account from number `first` on."""
+        if first == self.ledger.tables[schema.ACCOUNTS].count[0]:
+            return ()
         keys, accounts = self.rows(schema.KEYS)[first:], self.rows(schema.ACCOUNTS)[first:]
         return tuple(
             (first + i, key.tobytes(), int(height))
@@ -179,28 +188,15 @@ class Venue:
         self._memory.use_undo(undo)
 
     def _set_counts(self) -> None:
-        venue = self.ledger.tables[schema.VENUE].rows[0]
-        tables = self.ledger.tables
-        tables[schema.ACCOUNTS].count[0] = tables[schema.KEYS].count[0] = venue["accounts"]
-        tables[schema.ORDERS].count[0] = tables[schema.ORDER_LINKS].count[0] = int(venue["orders_used"]) + 1
-        tables[schema.POSITIONS].count[0] = int(venue["positions_used"]) + 1
+        venue, tables = self._venue, self.ledger.tables
+        tables[schema.ACCOUNTS].count[0] = tables[schema.KEYS].count[0] = venue["accounts"][0]
+        tables[schema.ORDERS].count[0] = tables[schema.ORDER_LINKS].count[0] = venue["orders_used"][0] + 1
+        tables[schema.POSITIONS].count[0] = venue["positions_used"][0] + 1
 
 
 def _columns(array: Array, dtype: "np.dtype[Any]") -> Array:
-    """As contiguous rows of this type, without a copy where they are."""
-    if array.dtype is dtype and array.flags.c_contiguous:
-        return array
-    return np.ascontiguousarray(array, dtype)
-
-
-def _event_rows(commands: int) -> Array:
-    """Room for the events of a block, or of a stretch of it. Pages that are not written cost nothing."""
-    return np.empty(_EVENTS_PER_COMMAND * commands + EVENTS_PER_STEP_MAX, EVENT)
-
-
-def _joined(stretches: list[Array]) -> Array:
-    """Concatenated as bytes: NumPy would copy structured rows field by field."""
-    return np.concatenate([rows.view(np.uint8) for rows in stretches]).view(EVENT)
+    """As rows of this type, without a copy where they are."""
+    return array if array.dtype is dtype else array.astype(dtype)
 
 
 def _room(undo: Undo) -> int:
