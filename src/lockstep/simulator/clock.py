@@ -26,8 +26,7 @@ class NodeClock:
 
     def now_us(self, world_us: int) -> int:
         """What this node's process believes."""
-        elapsed = world_us - self._base_world_us
-        return self._base_own_us + elapsed + elapsed * self.drift_ppm // _MILLION
+        return self._base_own_us + (world_us - self._base_world_us) * (_MILLION + self.drift_ppm) // _MILLION
 
     def wait_us(self, world_us: int, own_deadline_us: int) -> int:
         """World time from now until the node's own clock shows at least `own_deadline_us`."""

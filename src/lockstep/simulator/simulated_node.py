@@ -8,10 +8,10 @@ world by `stopped`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lockstep.base.errors import StorageFailed
 from lockstep.base.keys import PrivateKey
@@ -44,6 +44,9 @@ from lockstep.wire.validators import ValidatorSet
 
 if TYPE_CHECKING:
     from lockstep.simulator.world import World
+
+
+_NEVER_US: Final = 1 << 62
 
 
 @dataclass(slots=True)
@@ -112,6 +115,7 @@ class SimulatedNode:
         self.routes: dict[int, list[Route]] = {}
         """Peer → to each of its nodes, if there are twins."""
         self._carrier = Carrier(self)
+        self._carry = self._carrier.by_type
 
     # -- life -----------------------------------------------------------------------------------------
 
@@ -127,7 +131,7 @@ class SimulatedNode:
         self._held: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
         self._events: deque[Event] = deque()
         self._is_running = False
-        self._timer_us = self._timer_own_us = -1
+        self._timer_us = self._timer_own_us = _NEVER_US
         self._carrier.begin()
         try:
             self._open(standing)
@@ -240,14 +244,12 @@ class SimulatedNode:
 
     def take(self, event: Event) -> None:
         """Step the replica and carry out what it wants."""
-        if not self.is_up:
-            return
         if self.is_paused:
             self._held.append((self.take, (event,)))
-            return
-        self._events.append(event)
-        if not self._is_running:
-            self._run(())
+        elif self.is_up:
+            self._events.append(event)
+            if not self._is_running:
+                self._run(())
 
     def again(self, event: Event) -> None:
         """An effect resumes the replica: the event comes when the effects before it are carried out."""
@@ -277,18 +279,16 @@ class SimulatedNode:
         else:
             action(*arguments)
 
-    def _run(self, effects: list[Effect] | tuple[Effect, ...]) -> None:
+    def _run(self, effects: Sequence[Effect]) -> None:
         """As the runtime's driver: an event that comes up while effects are carried out waits its turn."""
-        if self._is_running or not self.is_up:
-            return
         self._is_running = True
-        incarnation, events, carry = self.incarnation, self._events, self._carrier.by_type
+        incarnation, events = self.incarnation, self._events
         try:
             while True:
                 for effect in effects:
                     if self.crash_after_effects >= 0 and self._dies():
                         return
-                    carry[effect.__class__](effect)
+                    self._carry[effect.__class__](effect)
                     if self.incarnation != incarnation:
                         return
                 if not events:
@@ -298,9 +298,7 @@ class SimulatedNode:
             if self.incarnation == incarnation:
                 self._fail(error)
             return
-        finally:
-            if self.incarnation == incarnation:
-                self._is_running = False
+        self._is_running = False
         self._arm()
 
     def _dies(self) -> bool:
@@ -314,11 +312,11 @@ class SimulatedNode:
     def _arm(self) -> None:
         """One timer. One that is due earlier is left: when it fires, it is set again."""
         due = self.replica.deadline()
-        if due is None or (self._timer_us >= 0 and due >= self._timer_own_us):
+        if due is None or due >= self._timer_own_us:
             return
         now_us = self.world.now_us
         due_us = now_us + self.home.clock.wait_us(now_us, due)
-        if self._timer_us < 0 or due_us < self._timer_us:
+        if due_us < self._timer_us:
             self._timer_us, self._timer_own_us = due_us, due
             self.world.call(due_us - now_us, self._fire, due_us, self.incarnation)
 
@@ -328,7 +326,7 @@ class SimulatedNode:
         if self.is_paused:
             self._held.append((self._fire, (due_us, incarnation)))
             return
-        self._timer_us = -1
+        self._timer_us = self._timer_own_us = _NEVER_US
         due = self.replica.deadline()
         if due is not None and due <= self.now_us:
             self.take(Tick())
