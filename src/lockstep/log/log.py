@@ -92,7 +92,7 @@ class Log:
                 buffers = []
                 self._rotate()
             buffers += (record_header(self._header.key, self._sequence, payload), payload)
-            positions.append(self.end)
+            positions.append(position(self._segment, self._offset))
             self._offset += size
             self._sequence += 1
         self._write(buffers)

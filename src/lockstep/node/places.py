@@ -29,14 +29,16 @@ class Places:
 
     def note(self, record: Record, position: int) -> None:
         """A record is at this position. The first place of a block counts: it holds all that a later one does."""
-        if isinstance(record, Mute):
-            self._mute = record.view, position
-            return
-        self._views.append((view_of(record), position))
         if isinstance(record, StoredBlock):
-            self._blocks.setdefault(record.block.digest, (record.block.header.height, position))
-        elif isinstance(record, Finalization):
-            self._finalizations.setdefault(record.block, (record.height, position))
+            header = record.block.header
+            self._views.append((header.view, position))
+            self._blocks.setdefault(header.digest, (header.height, position))
+        elif isinstance(record, Mute):
+            self._mute = record.view, position
+        else:
+            self._views.append((record.view, position))
+            if isinstance(record, Finalization):
+                self._finalizations.setdefault(record.block, (record.height, position))
 
     def final(self, block: bytes, height: int) -> tuple[int, int]:
         """(position of the block, of its finalization or 0), as it becomes final; forgets all up to its height."""

@@ -62,19 +62,23 @@ _evidence = msgspec.msgpack.Decoder(Evidence)
 _mutes = msgspec.msgpack.Decoder(Mute)
 
 
+_KIND_BYTES: Final[dict[type[Record], bytes]] = {
+    Notarize: bytes((RecordKind.VOTE,)),
+    Nullify: bytes((RecordKind.VOTE,)),
+    Finalize: bytes((RecordKind.VOTE,)),
+    StoredBlock: bytes((RecordKind.BLOCK,)),
+    Notarization: bytes((RecordKind.CERTIFICATE,)),
+    Nullification: bytes((RecordKind.CERTIFICATE,)),
+    Finalization: bytes((RecordKind.CERTIFICATE,)),
+    Evidence: bytes((RecordKind.EVIDENCE,)),
+    Mute: bytes((RecordKind.MUTE,)),
+}
+
+
 def encode_record(record: Record) -> bytes:
     """Kind byte and canonical encoding."""
-    match record:
-        case Notarize() | Nullify() | Finalize():
-            return bytes((RecordKind.VOTE,)) + encode(record)
-        case StoredBlock():
-            return bytes((RecordKind.BLOCK,)) + encode(record.to_wire())
-        case Notarization() | Nullification() | Finalization():
-            return bytes((RecordKind.CERTIFICATE,)) + encode(record)
-        case Evidence():
-            return bytes((RecordKind.EVIDENCE,)) + encode(record)
-        case Mute():
-            return bytes((RecordKind.MUTE,)) + encode(record)
+    kind = _KIND_BYTES[record.__class__]
+    return kind + encode(record.to_wire() if isinstance(record, StoredBlock) else record)
 
 
 def stored_block(chain_block: ChainBlock) -> StoredBlock:

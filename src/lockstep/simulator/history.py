@@ -5,12 +5,12 @@ canonical encodings as they were on the wire or in the log, so that a checker ca
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lockstep.wire.genesis import Genesis
 
 
-@dataclass(frozen=True, slots=True)
-class Final:
+class Final(NamedTuple):
     """One block, as one node committed it."""
 
     height: int
@@ -27,8 +27,7 @@ class Final:
     at_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class Durable:
+class Durable(NamedTuple):
     """One log record (kind byte and encoding) and when its sync returned."""
 
     at_us: int

@@ -146,14 +146,11 @@ class SimulatedNode:
         home, genesis = self.home, self.genesis
         incarnation = self.incarnation
 
-        def released(effects: list[Effect]) -> None:
-            self.later(incarnation, self._run, effects)
-
         def failed(error: Exception) -> None:
             if self.incarnation == incarnation:
                 self._fail(error)
 
-        self.storage = SimulatedStorage(self, home.disk, home.store, released, failed)
+        self.storage = SimulatedStorage(self, home.disk, home.store, self._released, failed)
         records = self.storage.open()
         self._carrier.restore(records)
         meta = home.store.meta
@@ -278,6 +275,13 @@ class SimulatedNode:
             self._held.append((action, arguments))
         else:
             action(*arguments)
+
+    def _released(self, effects: list[Effect]) -> None:
+        """What waited for this process's storage, which is closed when the process ends."""
+        if self.is_paused:
+            self._held.append((self._run, (effects,)))
+        else:
+            self._run(effects)
 
     def _run(self, effects: Sequence[Effect]) -> None:
         """As the runtime's driver: an event that comes up while effects are carried out waits its turn."""

@@ -4,7 +4,6 @@ While one sync runs, what comes meanwhile gathers; then it is written in one go 
 block's place in the log; a checkpoint is written when everything before it is durable. All as in `runtime.storage`.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 CHECKPOINT_US: Final = 3_000
 PRUNE_US: Final = 1_000
 Released = Callable[[list[Effect]], None]
+_SYNCED: Final = (tuple, InstallState)
+"""Pieces that begin when everything before them is durable."""
 Piece = Persist | Commit | tuple[Checkpoint, State] | ReadState | ReadLeaves | StoreChunks | InstallState
 
 
@@ -54,7 +55,7 @@ class SimulatedStorage:
         self._history = node.history
         self._released = released
         self._failed = failed
-        self._queue: deque[Piece] = deque()
+        self._queue: list[Piece] = []
         self._is_busy = False
         self._is_closed = False
         self._written: list[tuple[bytes, int]] = []
@@ -119,15 +120,15 @@ class SimulatedStorage:
         """Write everything that waits, then sync it if anybody waits for that."""
         if self._is_closed:
             return
-        batch = list(self._queue)
-        self._queue.clear()
+        batch, self._queue = self._queue, []
         records: list[Record] = []
         is_synced = False
         for piece in batch:
             if isinstance(piece, Persist):
                 records += piece.records
-                is_synced = is_synced or bool(piece.then)
-            elif isinstance(piece, tuple | InstallState):
+                if piece.then:
+                    is_synced = True
+            elif isinstance(piece, _SYNCED):
                 is_synced = True
         encoded = [encode_record(record) for record in records]
         try:
@@ -135,9 +136,9 @@ class SimulatedStorage:
         except StorageFailed as error:
             self._failed(error)
             return
-        for record, position in zip(records, positions, strict=True):
+        for record, raw, position in zip(records, encoded, positions, strict=True):
             self.places.note(record, position)
-        self._written += zip(encoded, positions, strict=True)
+            self._written.append((raw, position))
         delay_us = self._sync_us() if is_synced else 50
         self._world.call(delay_us, self._finish, batch, is_synced)
 
@@ -172,7 +173,7 @@ class SimulatedStorage:
             elif isinstance(piece, ReadState | ReadLeaves | StoreChunks):
                 self._world.call(CHECKPOINT_US, self._fetching, piece)
         self._is_busy = bool(self._queue)
-        if self._queue:
+        if self._is_busy:
             self._world.call(0, self._begin)
         if then:
             self._released(then)
