@@ -249,7 +249,7 @@ def test_who_connects_again_is_sent_what_clients_handed_in_meanwhile() -> None:
     sent: dict[int, int] = {}
 
     def note(source: int, target: int, parcel: Parcel) -> None:
-        if source == 0 and isinstance(parcel.message(), BundleBody):
+        if source == 0 and isinstance(parcel.message, BundleBody):
             sent[target] = sent.get(target, 0) + 1
 
     world.on_delivery = note

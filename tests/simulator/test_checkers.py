@@ -102,7 +102,7 @@ def test_a_header_that_is_not_its_digests() -> None:
 def test_a_commit_that_a_restart_changed() -> None:
     history = made_history()
     final = history.nodes[1].finals[2]
-    history.nodes[1].recommits.append(replace(final, block=bytes(32)))
+    history.nodes[1].recommits.append(final._replace(block=bytes(32)))
     assert names(history) == {agreement.NAME, roots.NAME, evidence.NAME}
 
 
@@ -116,7 +116,7 @@ def without(node: NodeHistory, unwanted: Callable[[bytes], bool]) -> None:
 def test_final_before_a_quorum_is_durable() -> None:
     history = made_history()
     for node in history.nodes[2:]:
-        node.durable = [replace(entry, at_us=entry.at_us + 30_000) for entry in node.durable]
+        node.durable = [entry._replace(at_us=entry.at_us + 30_000) for entry in node.durable]
     texts = [violation.text for violation in durability.check(history)]
     assert len(texts) == 4 * BLOCKS and "10000 us later" in texts[0]
 
@@ -134,7 +134,7 @@ def test_a_vote_on_a_block_above_covers_those_below() -> None:
         votes = [entry for entry in node.durable if entry.record[0] == 1 and entry.record[1:3] == b"\x98\x03"]
         first = votes[0]
         node.durable = [entry for entry in node.durable if entry is not first]
-        node.finals[1] = replace(node.finals[1], at_us=final_at(2))
+        node.finals[1] = node.finals[1]._replace(at_us=final_at(2))
     assert durability.check(history) == []
 
 
@@ -208,7 +208,7 @@ def test_events_that_are_not_those_of_the_event_root() -> None:
 def test_finality_with_unequal_roots() -> None:
     history = made_history()
     final = history.nodes[0].finals[1]
-    other = replace(final, state_root=bytes(32))
+    other = final._replace(state_root=bytes(32))
     change_final(history, 0, 1, certificate=certificate_of([0, 1, 2], other))
     assert "with other roots than were certified" in one_text(roots.check(history))
 
@@ -336,7 +336,7 @@ def test_order_against_real_time() -> None:
 def test_a_bundle_that_stands_in_the_chain_twice() -> None:
     history = made_history()
     for node in history.nodes:
-        node.finals[4] = replace(node.finals[4], block=node.finals[3].block, events=node.finals[3].events)
+        node.finals[4] = node.finals[4]._replace(block=node.finals[3].block, events=node.finals[3].events)
     assert any("in the chain 2 times" in violation.text for violation in acknowledged.check(history))
 
 
@@ -463,7 +463,7 @@ def test_a_healed_node_that_is_down_or_behind() -> None:
     assert "only 0 new blocks" in one_text(convergence.check(history))
     last: Final = history.nodes[1].finals[BLOCKS]
     for node in history.nodes[1:]:
-        node.finals |= {height: replace(last, height=height) for height in range(BLOCKS, BLOCKS + 10)}
+        node.finals |= {height: last._replace(height=height) for height in range(BLOCKS, BLOCKS + 10)}
     assert any("ends at height 1" in violation.text for violation in convergence.check(history))
 
 

@@ -56,7 +56,7 @@ def sent(world: World, kind: type, source: SimulatedNode | None = None) -> list[
     def arrived(sender: int, receiver: int, parcel) -> None:  # type: ignore[no-untyped-def]
         if before is not None:
             before(sender, receiver, parcel)
-        if isinstance(parcel.message(), kind) and (source is None or source.instance == sender):
+        if isinstance(parcel.message, kind) and (source is None or source.instance == sender):
             found.append((sender, receiver))
 
     world.on_delivery = arrived
@@ -116,7 +116,7 @@ def test_observers_say_nothing_that_consensus_hears() -> None:
 
     def arrived(sender: int, receiver: int, parcel) -> None:  # type: ignore[no-untyped-def]
         if sender >= 4 > receiver:
-            kinds[type(parcel.message())] = None
+            kinds[type(parcel.message)] = None
 
     world.on_delivery = arrived
     trading(world, SECOND)

@@ -25,7 +25,7 @@ def spoil(history: History, name: str) -> History:
 
 
 def _change(node: NodeHistory, height: int, **fields: object) -> None:
-    node.finals = {**node.finals, height: dataclasses.replace(node.finals[height], **fields)}  # type: ignore[arg-type]
+    node.finals = {**node.finals, height: node.finals[height]._replace(**fields)}
 
 
 def _flip(data: bytes, place: int) -> bytes:

@@ -3,8 +3,6 @@
 Tests of checkers spoil one thing in it and look whether that is found.
 """
 
-from dataclasses import replace
-
 import numpy as np
 
 from lockstep.base.digest import digest
@@ -132,7 +130,7 @@ def made_history() -> History:
 def change_final(history: History, node: int, height: int, **changes: object) -> None:
     """Alter one field of one commit of one node."""
     finals = history.nodes[node].finals
-    finals[height] = replace(finals[height], **changes)  # type: ignore[arg-type]
+    finals[height] = finals[height]._replace(**changes)
 
 
 def certificate_of(signers: list[int], final: Final, keys: list[int] | None = None) -> bytes:

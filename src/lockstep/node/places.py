@@ -11,11 +11,6 @@ from lockstep.node.record import Mute, Record, StoredBlock
 from lockstep.wire.certificate import Finalization
 
 
-def view_of(record: Record) -> int:
-    """The view that a record is about."""
-    return record.block.header.view if isinstance(record, StoredBlock) else record.view
-
-
 class Places:
     """Positions of records since the last checkpoint."""
 

@@ -20,8 +20,7 @@ class Audit:
     def add(self, now_us: int, kind: int, source: int, target: int, detail: bytes = b"") -> None:
         """Note one event. `detail` is a digest of what it carries, if anything."""
         gathered = self._gathered
-        gathered += _ENTRY.pack(now_us, kind, source, target)
-        gathered += detail
+        gathered += _ENTRY.pack(now_us, kind, source, target) + detail
         if len(gathered) >= _GATHERED_BYTES:
             self._flush()
 

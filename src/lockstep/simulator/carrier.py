@@ -64,6 +64,7 @@ class Carrier:
 
     def begin(self) -> None:
         """A process starts."""
+        self._everywhere = [route for peer in self._others for route in self._node.routes[peer]]
         self._free_us = self._world.now_us
         self._headers: dict[bytes, tuple[Header, bytes, bytes]] = {}
         self._certificates: dict[bytes, Finalization] = {}
@@ -89,14 +90,14 @@ class Carrier:
         if self._node.behaviour is not None:
             self._misbehave(effect.peer, effect.message)
         else:
-            self._world.transmit(self._node, (effect.peer,), parcel_of(effect.message))
+            self._world.transmit(self._node.routes.get(effect.peer, ()), parcel_of(effect.message))
 
     def _broadcast(self, effect: effect_.Broadcast) -> None:
         if self._node.behaviour is not None:
             for peer in self._others:
                 self._misbehave(peer, effect.message)
             return
-        self._world.transmit(self._node, self._others, parcel_of(effect.message))
+        self._world.transmit(self._everywhere, parcel_of(effect.message))
 
     def _misbehave(self, peer: int, message: PeerMessage) -> None:
         node = self._node

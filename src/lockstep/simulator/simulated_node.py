@@ -254,14 +254,15 @@ class SimulatedNode:
 
     def receive(self, peer: int, parcel: Parcel) -> None:
         """Bytes came from a peer: decode them as the transport does, which drops whoever sends nonsense."""
-        message = parcel.message()
+        message = parcel.message
         if message is None:
             self.world.drop(self, peer)
             return
         if self.behaviour is not None:
             message = self.behaviour.incoming(self, peer, message)
-        if message is not None:
-            self.take(PeerSaid(peer, message))
+            if message is None:
+                return
+        self.take(PeerSaid(peer, message))
 
     def ask(self, client: int, request: ClientRequest) -> None:
         """A client asks."""
@@ -340,7 +341,7 @@ class SimulatedNode:
     def say(self, peer: int, leaving: PeerMessage | bytes) -> None:
         """Send something as it is."""
         parcel = parcel_of_raw(leaving) if isinstance(leaving, bytes) else parcel_of(leaving)
-        self.world.transmit(self, (peer,), parcel)
+        self.world.transmit(self.routes.get(peer, ()), parcel)
 
     # -- what the world tells ---------------------------------------------------------------------------
 

@@ -109,7 +109,7 @@ class World:
         source.routes.setdefault(target.index, []).append(route)
 
     def add_twin(self, index: int) -> SimulatedNode:
-        """A second node with the identity of validator `index`, on a machine of its own."""
+        """A second node with the identity of validator `index`, on a machine of its own. Before the world starts."""
         twin = self._make_node(index, len(self.everyone), self.keys[index])
         self.twins.append(twin)
         return twin
@@ -199,29 +199,28 @@ class World:
 
     # -- messages -------------------------------------------------------------------------------------
 
-    def transmit(self, source: SimulatedNode, peers: Sequence[int], parcel: Parcel) -> None:
-        """Put bytes on the wire to validators: to each of their nodes, if there are twins; there may be none."""
-        routes, network, size, now_us = source.routes, self.network, len(parcel.raw), self.now_us
-        for peer in peers:
-            for route in routes.get(peer, ()):
-                number = route.connection.carries
-                if not number or (self.split and (source.instance, route.target.instance) in self.split):
-                    continue
-                if network.deaf and source.index in network.deaf:
-                    network.fire("deaf")
-                    continue
-                arrivals = network.deliveries(route.channel, size, now_us)
-                if not arrivals and network.streams:
-                    self._break(source, route.target, route.connection)
-                for at_us in arrivals:
-                    self._number += 1
-                    heappush(self._heap, (at_us, self._number, self._deliver, (route, number, parcel)))
+    def transmit(self, routes: Sequence[Route], parcel: Parcel) -> None:
+        """Put bytes on the wire, by each of these routes of one node."""
+        network, split, size, now_us = self.network, self.split, len(parcel.raw), self.now_us
+        for route in routes:
+            number = route.connection.carries
+            if not number or (split and (route.source.instance, route.target.instance) in split):
+                continue
+            if network.deaf and route.source.index in network.deaf:
+                network.fire("deaf")
+                continue
+            arrivals = network.deliveries(route.channel, size, now_us)
+            if not arrivals and network.streams:
+                self._break(route.source, route.target, route.connection)
+            for at_us in arrivals:
+                self._number += 1
+                heappush(self._heap, (at_us, self._number, self._deliver, (route, number, parcel)))
 
     def _deliver(self, route: Route, number: int, parcel: Parcel) -> None:
-        connection, source, target = route.connection, route.source, route.target
+        connection = route.connection
         if connection.carries != number:
             return
-        network = self.network
+        network, source, target = self.network, route.source, route.target
         if network.closed and not network.is_open(source.index, target.index):
             if network.streams:
                 self._break(source, target, connection)
