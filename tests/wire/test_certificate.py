@@ -58,6 +58,8 @@ def test_votes_are_valid_for_their_signer_their_chain_and_their_content_only() -
         with pytest.raises(Refused) as refused:
             verify_vote(msgspec.structs.replace(vote, signer=7), VALIDATORS)
         assert refused.value.reason is Reason.STRANGER
+        with pytest.raises(Refused):
+            verify_vote(msgspec.structs.replace(vote, signer=-1), VALIDATORS)
 
 
 def test_no_two_kinds_of_votes_sign_the_same_bytes() -> None:
@@ -173,6 +175,14 @@ def test_evidence_is_accepted_exactly_for_conflicts_in_one_order(i: int, j: int)
     else:
         with pytest.raises(Refused):
             decode_evidence(evidence.encode(), VALIDATORS)
+
+
+@pytest.mark.parametrize("change", [{"block": bytes(31)}, {"view": 1 << 63}, {"signature": bytes(63)}])
+def test_votes_in_evidence_are_bounded(change: dict[str, object]) -> None:
+    pair = [msgspec.structs.replace(vote, **change) for vote in votes_of(2)[:2]]
+    with pytest.raises(Refused) as refused:
+        decode_evidence(make_evidence(*pair).encode(), VALIDATORS)
+    assert refused.value.reason is Reason.MALFORMED
 
 
 def test_forged_evidence_is_refused() -> None:

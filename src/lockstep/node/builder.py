@@ -92,7 +92,8 @@ class Builder:
         depth = parent.height + 1 - ctx.tree.root.height
         if depth > EMPTY_DEPTH_MAX:
             return
-        bundles = self._select(build.parent, parent.height + 1) if depth <= SPECULATIVE_DEPTH_MAX else []
+        may_order = depth <= SPECULATIVE_DEPTH_MAX and len(ctx.pool) > 0
+        bundles = self._select(build.parent, parent.height + 1) if may_order else []
         change = self._change(roster)
         if not bundles and not change and ctx.now_us < pending.idle_until_us:
             return

@@ -5,6 +5,7 @@ exception is how far a timestamp may run ahead of the validator's own clock; it 
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from lockstep.node.tree import Tree
 from lockstep.wire.block import Block, Header
 from lockstep.wire.bundle import Bundle
 from lockstep.wire.evidence import decode_evidence
-from lockstep.wire.observation import OBSERVATION, Observation
+from lockstep.wire.observation import OBSERVATION, Observation, decode_observation
 from lockstep.wire.roster import Roster
 from lockstep.wire.set_change import ApprovedChange
 from lockstep.wire.validators import ValidatorSet, epoch_of
@@ -25,8 +26,8 @@ def check_header(header: Header, parent: Header, roster: Roster, commands_max: i
     if epoch_of(header.view) != roster.epoch:
         raise Refused(Reason.WRONG_PARENT, f"view {header.view} is of epoch {epoch_of(header.view)}, but the child of "
                                            f"block {parent.height} is decided in epoch {roster.epoch}")  # fmt: skip
-    named, sets = (header.validators, header.next_validators), (roster.validators, roster.set_after(header.height))
-    if named != tuple(one.hash for one in sets):
+    following = roster.set_after(header.height)
+    if header.validators != roster.validators.hash or header.next_validators != following.hash:
         raise Refused(Reason.WRONG_PARENT, "it names other validators than those that decide it and its child")
     if header.height != parent.height + 1:
         raise Refused(Reason.WRONG_HEIGHT, f"height {header.height} on a parent at height {parent.height}")
@@ -53,7 +54,7 @@ def check_bundles(
 
     `verified(digest)` says that the pool has verified the signature already, under the same account key.
     """
-    if sum(bundle.count for bundle in bundles) != header.commands:
+    if sum([bundle.count for bundle in bundles]) != header.commands:
         raise Refused(Reason.MALFORMED, "the header's number of commands is not that of its bundles")
     sequences: dict[int, int] = {}
     for bundle in bundles:
@@ -84,7 +85,7 @@ def check_observations(
     observations: list[Observation] = []
     seen: dict[int, int] = {}
     for raw in block.payload.observations:
-        observation = Observation(raw)
+        observation = decode_observation(raw)
         v = observation.validator
         if len(observation.prices) != instruments:
             raise Refused(Reason.BAD_OBSERVATION, f"{len(observation.prices)} prices for {instruments} instruments")
@@ -105,6 +106,8 @@ def check_observations(
 
 def check_evidence(block: Block, validators: ValidatorSet) -> list[tuple[int, int]]:
     """Check a block's evidence; returns the (signer, view) pairs that it proves."""
+    if not block.payload.evidence:
+        return []
     pairs = [(e.signer, e.view) for e in (decode_evidence(raw, validators) for raw in block.payload.evidence)]
     if len(set(pairs)) != len(pairs):
         raise Refused(Reason.DUPLICATE, "the same equivocation is proved twice in one block")
@@ -114,6 +117,15 @@ def check_evidence(block: Block, validators: ValidatorSet) -> list[tuple[int, in
 def check_change(block: Block, roster: Roster) -> ApprovedChange | None:
     """Check the change of validators that a block orders, if any."""
     return roster.check(block.payload.change) if block.payload.change else None
+
+
+@lru_cache(maxsize=16)
+def payload_rows(raws: tuple[bytes, ...]) -> np.ndarray:
+    """The `observation_rows` of a payload's observations; read only, for those of the newest blocks are remembered: a
+    simulated network asks once for each node."""
+    rows = observation_rows([decode_observation(raw) for raw in raws])
+    rows.flags.writeable = False
+    return rows
 
 
 def observation_rows(observations: list[Observation]) -> np.ndarray:

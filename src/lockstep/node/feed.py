@@ -8,7 +8,7 @@ from lockstep.base.limits import BLOCK_TIME_AHEAD_MS_MAX
 from lockstep.node.context import Context
 from lockstep.wire.client import PriceReport, verify_price_report
 from lockstep.wire.message import ObservationBody
-from lockstep.wire.observation import Observation, seal_observation
+from lockstep.wire.observation import Observation, decode_observation, seal_observation
 
 INTERVAL_MS_MIN: Final = 50
 """Observations of one validator closer together than this are not looked at: a bound on signature checks."""
@@ -47,7 +47,7 @@ class Feed:
 
     def arrived(self, peer: int, raw: bytes) -> None:
         """A peer's observation; raises `Refused`."""
-        observation = Observation(raw)
+        observation = decode_observation(raw)
         if observation.validator != peer:
             raise Refused(Reason.BAD_OBSERVATION, "validators send their own observations only")
         known = self._latest.get(peer)

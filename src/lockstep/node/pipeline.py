@@ -18,7 +18,7 @@ from itertools import accumulate, takewhile
 from lockstep.base.errors import InvariantBroken
 from lockstep.base.limits import EMPTY_DEPTH_MAX, SPECULATIVE_DEPTH_MAX
 from lockstep.base.marks import reached
-from lockstep.node.checks import observation_rows
+from lockstep.node.checks import payload_rows
 from lockstep.node.context import Context
 from lockstep.node.effects import Commit, Execute, Persist, Severity
 from lockstep.node.events import Executed
@@ -27,7 +27,6 @@ from lockstep.node.tree import Entry
 from lockstep.venue.venue import Execution
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import Finalization
-from lockstep.wire.observation import Observation
 
 BundleFate = tuple[bytes, int, int, int]
 
@@ -109,8 +108,8 @@ class Pipeline:
         self._displace(common)
         for _, entry in fresh:
             assert entry.stored is not None
-            observations = [Observation(raw) for raw in entry.stored.block.payload.observations]
-            self._ctx.out.append(Execute(entry.stored, observation_rows(observations)))
+            rows = payload_rows(entry.stored.block.payload.observations)
+            self._ctx.out.append(Execute(entry.stored, rows))
             self._planned.append(entry.header.digest)
 
     def _displace(self, keep: int) -> None:

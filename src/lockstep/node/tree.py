@@ -64,7 +64,10 @@ class Tree:
 
     def entry(self, header: Header) -> Entry:
         """The entry of this block, made if need be."""
-        return self._entries.setdefault(header.digest, Entry(header))
+        entry = self._entries.get(header.digest)
+        if entry is None:
+            entry = self._entries[header.digest] = Entry(header)
+        return entry
 
     def entries(self) -> Iterator[Entry]:
         """All entries, in the order in which they came."""

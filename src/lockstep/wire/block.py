@@ -133,8 +133,10 @@ class Block:
         return self.header.digest
 
 
+@lru_cache(maxsize=16)
 def decode_block(header_raw: bytes, payload_raw: bytes) -> Block:
-    """Decode both parts and check that they belong together; raises `Refused`."""
+    """Decode both parts and check that they belong together; raises `Refused`. The newest are remembered, as headers
+    are."""
     header = decode_header(header_raw)
     if digest(payload_raw) != header.payload:
         raise Refused(Reason.MALFORMED, "the payload is not the one that the header names")

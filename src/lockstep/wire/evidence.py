@@ -60,8 +60,9 @@ def decode_evidence(raw: bytes, validators: ValidatorSet) -> Evidence:
     if len(raw) > EVIDENCE_BYTES_MAX:
         raise Refused(Reason.OVERSIZE, f"evidence has at most {EVIDENCE_BYTES_MAX} bytes")
     evidence = decode_canonical(_decoder, raw, "evidence")
-    verify_vote(evidence.first, validators)
-    verify_vote(evidence.second, validators)
+    for vote in (evidence.first, evidence.second):
+        vote.check()
+        verify_vote(vote, validators)
     if not conflict(evidence.first, evidence.second) or evidence != make_evidence(evidence.first, evidence.second):
         raise Refused(Reason.MALFORMED, "the two votes do not contradict each other, or are in the wrong order")
     return evidence

@@ -5,7 +5,8 @@ reaches any state machine; what it *means* is checked by the machine that takes 
 """
 
 import struct
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 
@@ -287,26 +288,36 @@ def decode_message(raw: bytes | memoryview) -> PeerMessage:
     if len(raw) > FRAME_BYTES_MAX:
         raise Refused(Reason.OVERSIZE, f"a message has at most {FRAME_BYTES_MAX} bytes")
     message: Structured = decode_canonical(_decoder, raw, "message")
-    _check(message)
+    _FREQUENT.get(message.__class__, _check)(message)
     return message
+
+
+def _check_time(message: Ping | Pong) -> None:
+    check_unsigned(message.time_us, "time")
+
+
+def _check_proposal(message: Proposal) -> None:
+    check_length(message.header, HEADER_BYTES, "header")
+    check_length(message.signature, SIGNATURE_BYTES, "signature")
+    check_unsigned(message.view, "view")
+    check_unsigned(message.parent_view, "parent view")
+
+
+_FREQUENT: Final[dict[type, Callable[[Any], None]]] = {
+    Notarize: Notarize.check, Nullify: Nullify.check, Finalize: Finalize.check,
+    Notarization: check_certificate, Nullification: check_certificate, Finalization: check_certificate,
+    Proposal: _check_proposal, Ping: _check_time, Pong: _check_time,
+}  # fmt: skip
+"""What nearly all messages are is found in one look-up; for the rest see `_check`."""
 
 
 def _check(message: Structured) -> None:
     match message:
-        case Notarize() | Nullify() | Finalize():
-            message.check()
-        case Notarization() | Nullification() | Finalization():
-            check_certificate(message)
         case Certificates():
             if len(message.certificates) > CERTIFICATES_PER_MESSAGE_MAX:
                 raise Refused(Reason.OVERSIZE, "too many certificates in a message")
             for certificate in message.certificates:
                 check_certificate(certificate)
-        case Proposal():
-            check_length(message.header, HEADER_BYTES, "header")
-            check_length(message.signature, SIGNATURE_BYTES, "signature")
-            check_unsigned(message.view, "view")
-            check_unsigned(message.parent_view, "parent view")
         case BlockBody():
             check_length(message.header, HEADER_BYTES, "header")
         case ObservationBody() if len(message.raw) > OBSERVATION_BYTES_MAX:
@@ -341,8 +352,6 @@ def _check_fetch(message: Structured) -> None:
             check_unsigned(message.lowest, "lowest height")
             if message.finalization is not None:
                 check_certificate(message.finalization)
-        case Ping() | Pong():
-            check_unsigned(message.time_us, "time")
         case _:
             check_state_message(message)
 

@@ -8,6 +8,7 @@ block. Stake-weighted medians of them are the mark prices (docs/decisions/0004-o
 """
 
 import struct
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -39,7 +40,8 @@ class Observation:
         if reserved or len(raw) != _HEAD.size + 8 * count + SIGNATURE_BYTES:
             raise Refused(Reason.NON_CANONICAL, "the observation's length or reserved field is wrong")
         prices = struct.unpack_from(f"<{count}q", raw, _HEAD.size)
-        if validator >= VALIDATORS_MAX or time_ms < 0 or any(not 0 <= p < PRICE_TICKS_MAX for p in prices):
+        lowest, highest = min(prices, default=0), max(prices, default=0)
+        if validator >= VALIDATORS_MAX or time_ms < 0 or lowest < 0 or highest >= PRICE_TICKS_MAX:
             raise Refused(Reason.BAD_OBSERVATION, "a field of the observation is out of range")
         self.raw = raw
         self.validator: int = validator
@@ -52,6 +54,13 @@ class Observation:
             return False
         message = _DOMAIN + validators.chain_id + digest(self.raw[:-SIGNATURE_BYTES])
         return verify(validators.keys[self.validator], message, self.raw[-SIGNATURE_BYTES:])
+
+
+@lru_cache(maxsize=256)
+def decode_observation(raw: bytes) -> Observation:
+    """Decode an observation; raises `Refused`. The newest are remembered: one comes by itself and then in a block, and
+    a simulated network decodes it once for each node."""
+    return Observation(raw)
 
 
 def seal_observation(

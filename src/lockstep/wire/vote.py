@@ -105,9 +105,9 @@ def _check_common(view: int, signer: int, signature: bytes) -> None:
 
 
 def verify_vote(vote: Vote, validators: ValidatorSet) -> None:
-    """Check fields, membership and signature; raises `Refused` with `STRANGER` or `BAD_SIGNATURE`."""
-    vote.check()
-    if vote.signer >= len(validators):
+    """Check membership and signature of a vote whose fields were checked (`Vote.check`, which decoding a message does);
+    raises `Refused` with `STRANGER` or `BAD_SIGNATURE`."""
+    if not 0 <= vote.signer < len(validators.keys):
         raise Refused(Reason.STRANGER, f"there is no validator {vote.signer}")
     if not verify(validators.keys[vote.signer], vote.message(validators.chain_id), vote.signature):
         raise Refused(Reason.BAD_SIGNATURE, f"the vote's signature is not validator {vote.signer}'s")
