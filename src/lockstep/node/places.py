@@ -28,11 +28,11 @@ class Places:
             header = record.block.header
             self._views.append((header.view, position))
             self._blocks.setdefault(header.digest, (header.height, position))
-        elif isinstance(record, Mute):
+        elif type(record) is Mute:  # not isinstance, which takes long to say no to a msgspec structure
             self._mute = record.view, position
         else:
             self._views.append((record.view, position))
-            if isinstance(record, Finalization):
+            if type(record) is Finalization:
                 self._finalizations.setdefault(record.block, (record.height, position))
 
     def final(self, block: bytes, height: int) -> tuple[int, int]:

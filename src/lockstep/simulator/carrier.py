@@ -136,9 +136,9 @@ class Carrier:
     def _persist(self, effect: effect_.Persist) -> None:
         self._node.storage.put(effect)
         for record in effect.records:
-            if isinstance(record, Finalization):
+            if type(record) is Finalization:  # not isinstance, which takes long to say no to a msgspec structure
                 self._certificates[record.block] = record
-            elif isinstance(record, Evidence):
+            elif type(record) is Evidence:
                 self._world.saw_evidence(self._node, record.signer, record.view, encode(record))
 
     def _execute(self, effect: effect_.Execute) -> None:

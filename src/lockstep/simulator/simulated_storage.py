@@ -109,7 +109,7 @@ class SimulatedStorage:
 
     def put(self, piece: Piece) -> None:
         """Take a piece of work, in order."""
-        if isinstance(piece, InstallState):
+        if type(piece) is InstallState:  # not isinstance, which takes long to say no to a msgspec structure
             self._queue.append(Persist((piece.target.certificate,)))
         self._queue.append(piece)
         if not self._is_busy:
@@ -162,9 +162,9 @@ class SimulatedStorage:
             self._written.clear()
         then: list[Effect] = []
         for piece in batch:
-            if isinstance(piece, Persist):
+            if type(piece) is Persist:
                 then += piece.then
-            elif isinstance(piece, Commit):
+            elif type(piece) is Commit:
                 self._commit(piece)
             elif isinstance(piece, tuple):
                 self._checkpoint(*piece)
