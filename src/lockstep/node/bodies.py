@@ -127,6 +127,8 @@ class Bodies:
 
     def deadline(self) -> int | None:
         """When `tick` has something to send."""
+        if self.is_idle:
+            return None
         dues = [r.due_us for r in self._blocks.values()] + [r.due_us for r in self._bundles.values()]
         return min(dues, default=None)
 

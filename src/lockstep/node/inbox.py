@@ -149,7 +149,7 @@ class Inbox:
     # -- bodies ---------------------------------------------------------------------------------------
 
     def _bundle(self, peer: int, message: BundleBody) -> None:
-        bundle = Bundle(message.raw)
+        bundle = message.bundle
         if self._bundle_arrived(bundle):
             self._spread(bundle, peer)
         if message.stamp is not None:

@@ -86,6 +86,8 @@ class Pipeline:
 
     def plan(self, block: bytes, final: bool = False) -> None:
         """Have the path to `block` executed, as far as it is here, valid and within the depth."""
+        if block in self._planned:
+            return
         path = self._ctx.tree.path(block)
         if not path:
             return

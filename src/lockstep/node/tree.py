@@ -146,6 +146,11 @@ class Tree:
     def roster_after(self, block: bytes) -> Roster:
         """The roster that a block leaves, which is here with its ancestors and valid, or is the root: who decides its
         child."""
+        if block == self.root.digest:
+            return self.root_roster
+        known = self._entries[block].roster
+        if known is not None:
+            return known
         path: list[Entry] = []
         while block != self.root.digest and self._entries[block].roster is None:
             path.append(self._entries[block])

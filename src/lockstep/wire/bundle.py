@@ -31,7 +31,7 @@ _DOMAIN: Final = b"lockstep/bundle/1"
 class Bundle:
     """A decoded bundle. `raw` is the only state; the rest is read from it once."""
 
-    __slots__ = ("account", "chain_id", "count", "digest", "raw", "sequence", "valid_until")
+    __slots__ = ("account", "chain_id", "count", "digest", "raw", "sequence", "signer", "valid_until")
 
     def __init__(self, raw: bytes) -> None:
         """Decode `raw`; raises `Refused` when it is not the one encoding of some bundle."""
@@ -60,6 +60,8 @@ class Bundle:
         self.chain_id: bytes = chain_id
         self.count: int = count
         self.digest: bytes = digest(raw)
+        self.signer: bytes | None = None
+        """The key that its signature is known to be valid under."""
 
     @property
     def commands(self) -> np.ndarray[Any, Any]:
@@ -73,8 +75,13 @@ class Bundle:
 
     def signed_by(self, public_key: bytes) -> bool:
         """Whether the signature is valid under `public_key`."""
+        if self.signer == public_key:
+            return True
         body = memoryview(self.raw)[:-SIGNATURE_BYTES]
-        return verify(public_key, _DOMAIN + digest(body), self.raw[-SIGNATURE_BYTES:])
+        is_valid = verify(public_key, _DOMAIN + digest(body), self.raw[-SIGNATURE_BYTES:])
+        if is_valid:
+            self.signer = public_key
+        return is_valid
 
     def __repr__(self) -> str:
         return f"Bundle({self.digest[:4].hex()} account={self.account} sequence={self.sequence} x{self.count})"

@@ -6,6 +6,7 @@ reaches any state machine; what it *means* is checked by the machine that takes 
 
 import struct
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +16,7 @@ from lockstep.base.errors import Reason, Refused
 from lockstep.base.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
 from lockstep.base.limits import FRAME_BYTES_MAX, SET_CHANGE_BYTES_MAX, VALIDATORS_MAX
 from lockstep.wire.block import HEADER_BYTES
-from lockstep.wire.bundle import BUNDLE_BYTES_MAX
+from lockstep.wire.bundle import BUNDLE_BYTES_MAX, Bundle
 from lockstep.wire.certificate import Certificate, Finalization, Notarization, Nullification, check_certificate
 from lockstep.wire.codec import RAW_BUNDLE, check_length, check_unsigned, decode_canonical, encode
 from lockstep.wire.gossip import GossipMessage, Graft, IHave, Prune, Push, check_gossip
@@ -59,7 +60,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=20, forbid_unknown
     validator: int
 
 
-class BundleBody(msgspec.Struct, frozen=True):
+class BundleBody(msgspec.Struct, frozen=True, dict=True):
     """A bundle, spread by the node that took it from a client. On the wire: a zero byte, then the bundle; or, when the
     node tells where it said that it took it (`wire.stream`), a one, then epoch, sequence and height, u64 each, then the
     bundle."""
@@ -67,6 +68,11 @@ class BundleBody(msgspec.Struct, frozen=True):
     raw: bytes
     stamp: tuple[int, int, int] | None = None
     """(epoch, sequence, height)."""
+
+    @cached_property
+    def bundle(self) -> Bundle:
+        """The bundle, decoded; raises `Refused`. Remembered, for a simulated network delivers one message to many."""
+        return Bundle(self.raw)
 
 
 class Proposal(msgspec.Struct, frozen=True, array_like=True, tag=22, forbid_unknown_fields=True):
@@ -276,14 +282,15 @@ def _stamped(raw: bytes) -> BundleBody:
 
 def decode_message(raw: bytes | memoryview) -> PeerMessage:
     """Decode and bound a peer's message; raises `Refused`. Only the data of a `StatePart` may be a view of `raw`."""
-    if is_part(raw):
+    kind = raw[:1]
+    if kind == _STATE_PART_BYTE:
         return decode_part(raw)
     raw = bytes(raw)
-    if raw[:1] == RAW_BUNDLE:
+    if kind == RAW_BUNDLE:
         if len(raw) > 1 + BUNDLE_BYTES_MAX:
             raise Refused(Reason.OVERSIZE, f"a bundle has at most {BUNDLE_BYTES_MAX} bytes")
         return BundleBody(raw[1:])
-    if raw[:1] == STAMPED_BUNDLE:
+    if kind == STAMPED_BUNDLE:
         return _stamped(raw)
     if len(raw) > FRAME_BYTES_MAX:
         raise Refused(Reason.OVERSIZE, f"a message has at most {FRAME_BYTES_MAX} bytes")
