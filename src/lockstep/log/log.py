@@ -73,11 +73,6 @@ class Log:
         self._sequence = 1
         self._marked = 0
 
-    @property
-    def end(self) -> int:
-        """The position where the next record will begin, unless a new segment is begun for it."""
-        return position(self._segment, self._offset)
-
     def append(self, payloads: Sequence[bytes]) -> list[int]:
         """Write records, in order; returns their positions. Raises `StorageFailed`, then and ever after."""
         self._check()
