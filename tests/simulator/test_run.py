@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from lockstep.simulator.campaign import Job, Report, campaign
-from lockstep.simulator.fault import KINDS, LYING, MEDDLING
+from lockstep.simulator.fault import KINDS, LYING, MEDDLING, STANDSTILL
 from lockstep.simulator.marks import all_marks
 from lockstep.simulator.plan import PROFILES, TWINS, draw_plan
 from lockstep.simulator.run import Run
@@ -40,6 +40,9 @@ def test_a_plan_follows_from_its_seed_and_stays_within_what_is_promised(profile:
             if fault.kind in MEDDLING:
                 assert profile == "sync" and plan.plain_again_us > 0
                 continue
+            if fault.kind == STANDSTILL:
+                assert profile == "sync" and 0 < fault.at_us < 10 * SECOND
+                continue
             assert fault.kind not in LYING or (fault.node in plan.faulty and fault.node not in plan.behaviours)
             assert 0 < fault.at_us < 10 * SECOND and profile in KINDS[fault.kind].profiles
     assert (beyond > 5) == (profile == "byzantine")
@@ -47,7 +50,7 @@ def test_a_plan_follows_from_its_seed_and_stays_within_what_is_promised(profile:
 
 def test_every_kind_of_fault_is_drawn_by_some_seed() -> None:
     plans = [draw_plan(seed, profile, 7, 10) for seed in range(60) for profile in PROFILES]
-    assert {fault.kind for plan in plans for fault in plan.faults} == {*KINDS, *MEDDLING, "set_change"}
+    assert {fault.kind for plan in plans for fault in plan.faults} == {*KINDS, *MEDDLING, STANDSTILL, "set_change"}
     assert TWINS in {name for plan in plans for name in plan.behaviours.values()}
     assert len({tuple(sorted({f.kind for f in plan.faults})) for plan in plans}) > 200, "each draws its own subset"
 

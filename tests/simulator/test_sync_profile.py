@@ -18,6 +18,12 @@ from tests.support.small_network import small_world
 SECOND = 1_000_000
 
 
+@pytest.fixture
+def without_standstills(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeds are what they were when they were found."""
+    monkeypatch.setattr("lockstep.simulator.plan._draw_standstills", lambda *_: ())
+
+
 def joining_late(**changes: object) -> Plan:
     """Validator 3 starts from an empty home when the others are a hundred blocks ahead; nothing else happens."""
     plan = draw_plan(1, "sync", 4, 2)
@@ -65,6 +71,7 @@ def test_who_comes_back_to_a_large_table_looks_up_only_what_may_differ() -> None
     assert result.marks["state: leaves of a large table are looked up"] >= 1
 
 
+@pytest.mark.usefixtures("without_standstills")
 def test_only_a_liar_has_the_blocks_and_keeps_their_certificate_back() -> None:
     """Seed 47007: the others wait for this node, so no new certificate comes; it has the one of the head already."""
     result = Run(draw_plan(47007, "sync", 4, 3)).execute()
@@ -72,6 +79,7 @@ def test_only_a_liar_has_the_blocks_and_keeps_their_certificate_back() -> None:
     assert result.marks["catch-up: blocks that came without a certificate have one here"] >= 1
 
 
+@pytest.mark.usefixtures("without_standstills")
 def test_a_state_fetched_for_want_of_blocks_is_not_given_up_for_blocks_that_nothing_proves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -134,6 +142,7 @@ def _note(died: list[int], node: SimulatedNode, text: str) -> None:
         died.append(node.index)
 
 
+@pytest.mark.usefixtures("without_standstills")
 def test_blocks_that_are_here_lead_past_the_state_that_is_fetched_meanwhile() -> None:
     """Seed 40061: what was in the pipeline when the fetching began went on being executed, past the state's height.
     The node then neither installed the state nor replayed, and its timer was due for ever."""

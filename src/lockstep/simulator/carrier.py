@@ -66,6 +66,7 @@ class Carrier:
         """A process starts."""
         self._everywhere = [route for peer in self._others for route in self._node.routes[peer]]
         self._free_us = self._world.now_us
+        self._unanswered: list[Executed] = []
         self._headers: dict[bytes, tuple[Header, bytes, bytes]] = {}
         self._certificates: dict[bytes, Finalization] = {}
         self._checkpoints = CheckpointServer(self._node.home.store)
@@ -151,7 +152,23 @@ class Carrier:
         cost_us = node.machine.execute_us + block.header.commands
         self._free_us = max(self._free_us, world.now_us) + cost_us
         answer = Executed(block.digest, execution)
-        world.call(self._free_us - world.now_us, node.later, node.incarnation, node.take, answer)
+        world.call(self._free_us - world.now_us, node.later, node.incarnation, self._executed, answer)
+
+    def _executed(self, answer: Executed) -> None:
+        if not self._node.is_busy and not self._unanswered:
+            self._node.take(answer)
+            return
+        self._unanswered.append(answer)
+        self.work_on()
+
+    def work_on(self) -> None:
+        """Say what was executed, in order, unless the processor is busy still."""
+        node, unanswered = self._node, self._unanswered
+        if node.is_busy:
+            return
+        self._unanswered, incarnation = [], node.incarnation
+        for answer in unanswered:
+            node.later(incarnation, node.take, answer)
 
     def _prove(self, effect: effect_.Prove) -> None:
         node, world = self._node, self._world

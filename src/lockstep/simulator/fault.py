@@ -74,3 +74,5 @@ DISTURBING: Final = ("loss", "partition", "slow", "deaf", "pause", "crash_in_ste
 """What keeps a chain from growing: rarer in runs that need it to grow past a node that is behind."""
 MEDDLING: Final = ("plain_spoil", "plain_cut", "plain_hold")
 """What a man in the middle does to plain connections (`plain_lane`), in runs that have any; drawn apart from others."""
+STANDSTILL: Final = "standstill"
+"""Nothing becomes final without a node that catches up (`standstill`), in profile `sync`; drawn apart from others."""

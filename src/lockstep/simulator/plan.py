@@ -14,7 +14,7 @@ from typing import Final
 
 from lockstep.simulator.byzantine import BEHAVIOURS
 from lockstep.simulator.chance import chance, stream
-from lockstep.simulator.fault import DISTURBING, KINDS, LYING, MEDDLING, Fault
+from lockstep.simulator.fault import DISTURBING, KINDS, LYING, MEDDLING, STANDSTILL, Fault
 from lockstep.simulator.machine import Machine, draw_machines, draw_retention
 
 PROFILES: Final = ("swarm", "wan", "lan", "byzantine", "disk", "sync")
@@ -168,6 +168,30 @@ def _draw_plain(seed: int, end_us: int) -> tuple[int, tuple[Fault, ...]]:
     return random.choice((2 * SECOND, 60 * SECOND)), tuple(faults)
 
 
+def _draw_standstills(
+    seed: int, end_us: int, faults: tuple[Fault, ...], joining: dict[int, int], honest: list[int], validators: int
+) -> tuple[Fault, ...]:
+    """For two of three nodes that come, or come back; half of them find all old blocks pruned. Where one joins, another
+    is away afterwards in half of the runs. A stream of their own: other draws stay what they were."""
+    random = stream(seed, "standstills")
+    drawn: list[Fault] = []
+    for joiner, at_us in joining.items():
+        others = [v for v in honest if v != joiner]
+        if others and chance(random, 1, 2):
+            length_us = random.randint(end_us // 8, end_us // 3)
+            drawn.append(
+                Fault(at_us + end_us // 8, "away", random.choice(others), length_us, random.randrange(1 << 30))
+            )
+    back = [f.at_us + f.length_us for f in (*faults, *drawn) if f.kind in ("away", "rebuilt")]
+    for at_us in (at_us for at_us in (*back, *joining.values()) if at_us < end_us and chance(random, 2, 3)):
+        length_us = random.randint(SECOND, 4 * SECOND)
+        drawn.append(Fault(at_us - 1_000, STANDSTILL, 0, length_us, random.randrange(1 << 30)))
+        if chance(random, 1, 2):
+            amounts = [random.randrange(1 << 30) for _ in range(validators)]
+            drawn += [Fault(at_us - 2_000, "prune", v, 0, amount) for v, amount in enumerate(amounts)]
+    return tuple(drawn)
+
+
 def draw_sync_plan(seed: int, validators: int, seconds: int) -> Plan:
     """Joining, falling behind, and peers that lie about it: many small blocks and checkpoints, long absences."""
     random = stream(seed, "plan sync")
@@ -199,6 +223,7 @@ def draw_sync_plan(seed: int, validators: int, seconds: int) -> Plan:
     back = [fault.at_us + fault.length_us - 50_000 for fault in faults if fault.kind == "away" and chance(prunes, 1, 2)]
     for at_us in (at_us for at_us in back if at_us < end_us):  # likewise, for one with a past
         faults = (*faults, *(Fault(at_us, "prune", v, 0, prunes.randrange(1 << 30)) for v in range(validators)))
+    faults = (*faults, *_draw_standstills(seed, end_us, faults, joining, honest, validators))
     plain_again_us, meddling = _draw_plain(seed, end_us)
     kept = draw_retention(stream(seed, "retention"), tuple(machines))
     return Plan(

@@ -5,6 +5,7 @@ Every kind of fault is a method of the same name. It begins the fault and, where
 """
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -13,9 +14,10 @@ from lockstep.node.replica import Replica
 from lockstep.simulator.chance import chance, stream
 from lockstep.simulator.disk import Survival
 from lockstep.simulator.fault import Fault
-from lockstep.simulator.plan import Plan
+from lockstep.simulator.plan import SECOND, Plan
 from lockstep.simulator.set_change import draw_change
 from lockstep.simulator.simulated_node import Home, SimulatedNode
+from lockstep.simulator.standstill import Standstill
 from lockstep.simulator.world import World
 from lockstep.venue.schema import ACCOUNTS
 from lockstep.wire.message import SetChangeBody
@@ -197,6 +199,12 @@ class Saboteur:
                 self.start_later(node, random.randint(20_000, 800_000))
                 break
         world.call(random.randint(500, 60_000), self._watch, random, end_us, crashes)
+
+    def _standstill(self, node: SimulatedNode, fault: Fault, random: Random, number: int) -> None:
+        """Watch all nodes for a while: one that catches up is needed by the others meanwhile."""
+        world, cut = self._world, partial(self._cut, number)
+        end_us = min(world.now_us + fault.length_us, world.history.started_us + self._plan.seconds * SECOND)
+        Standstill(world, self._plan, random, end_us, self._is_syncing, cut, self.count).watch()
 
     @staticmethod
     def _is_syncing(node: SimulatedNode) -> bool:

@@ -107,6 +107,8 @@ class SimulatedNode:
         """The process dies after so many more effects; -1: it doesn't."""
         self.sync_extra_us = 0
         """A disk that is slow at present."""
+        self.is_busy = False
+        """The processor does other things than executing blocks."""
         self.history = NodeHistory(index)
         self.finals: dict[int, tuple[bytes, bytes]] = {}
         """Height → (block digest, state root) of every block that this node ever committed."""
@@ -219,6 +221,12 @@ class SimulatedNode:
             if not self.is_up:
                 return
             action(*arguments)
+
+    def work_again(self) -> None:
+        """Not busy any more: what was to be executed meanwhile is, once the process is not paused."""
+        self.is_busy = False
+        if self.is_up:
+            self.later(self.incarnation, self._carrier.work_on)
 
     @property
     def now_us(self) -> int:
