@@ -82,20 +82,19 @@ class CertificateBook:
 
     def settles(self, vote: Vote) -> bool:
         """Whether this vote can no longer decide anything."""
-        if isinstance(vote, Finalize):
+        if type(vote) is Finalize:
             return vote.view <= self.final.view
         return self.decided(vote.view)
 
     def holds(self, certificate: Certificate) -> bool:
         """Whether this certificate can tell nothing new."""
-        match certificate:
-            case Notarization():
-                held = self.notarizations.get(certificate.view)
-                return certificate.view <= self.final.view or (held is not None and held.block == certificate.block)
-            case Nullification():
-                return certificate.view <= self.final.view or self.nullified(certificate.view)
-            case Finalization():
-                return certificate.view <= self.final.view and certificate.view != self._uncertified_final
+        view, final_view = certificate.view, self.final.view
+        if type(certificate) is Notarization:
+            held = self.notarizations.get(view)
+            return view <= final_view or (held is not None and held.block == certificate.block)
+        if type(certificate) is Finalization:
+            return view <= final_view and view != self._uncertified_final
+        return view <= final_view or self.nullified(view)
 
     @property
     def _uncertified_final(self) -> int | None:
@@ -188,13 +187,12 @@ class CertificateBook:
 
     def add(self, certificate: Certificate) -> None:
         """Note what it says. Raises `InvariantBroken` when it contradicts what another quorum said."""
-        match certificate:
-            case Notarization():
-                self._add_notarization(certificate)
-            case Nullification():
-                self._add_nullification(certificate)
-            case Finalization():
-                self._add_finalization(certificate)
+        if type(certificate) is Notarization:
+            self._add_notarization(certificate)
+        elif type(certificate) is Finalization:
+            self._add_finalization(certificate)
+        elif type(certificate) is Nullification:
+            self._add_nullification(certificate)
 
     def _add_notarization(self, certificate: Notarization) -> None:
         held = self.notarizations.setdefault(certificate.view, certificate)

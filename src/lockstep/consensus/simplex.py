@@ -68,7 +68,6 @@ from lockstep.consensus.view_clock import ViewClock
 from lockstep.consensus.vote_book import VoteBook, is_in_window
 from lockstep.wire.block import Header
 from lockstep.wire.certificate import Certificate, Finalization, Notarization, verify_certificate
-from lockstep.wire.evidence import Evidence
 from lockstep.wire.validators import ValidatorSet, epoch_of
 from lockstep.wire.validators import first_view as first_view_of
 from lockstep.wire.vote import Finalize, Notarize, Nullify, Vote
@@ -309,7 +308,7 @@ class Simplex:
             if self._take(sender, vote):
                 self._count(vote)
             elif sender == vote.signer != self._index and self._book.settles(vote):
-                behind = isinstance(vote, Nullify) and vote.view + 1 < self.view
+                behind = type(vote) is Nullify and vote.view + 1 < self.view
                 self._out += self._assistance.help(sender, vote.view, self.view, self._now, certainly=behind)
 
     def _take(self, sender: int, vote: Vote) -> bool:
@@ -323,17 +322,17 @@ class Simplex:
         except Refused as refused:
             self._out.append(on.Misbehaved(sender, f"{type(vote).__name__} of view {vote.view}: {refused}"))
             return False
-        if isinstance(taken, Evidence):
-            reached("simplex: a contradiction is accused")
-            self._out.append(on.Accuse(taken))
-            return False
-        return taken
+        if isinstance(taken, bool):
+            return taken
+        reached("simplex: a contradiction is accused")
+        self._out.append(on.Accuse(taken))
+        return False
 
     def _count(self, vote: Vote) -> None:
         tally = self._votes.tally(vote.view)
-        if isinstance(vote, Finalize):
+        if type(vote) is Finalize:
             self._out += self._roots.compare_votes(tally)
-        elif isinstance(vote, Nullify) and vote.view == self.view and self._is_lost():
+        elif type(vote) is Nullify and vote.view == self.view and self._is_lost():
             self._give_up()
         certificate = tally.certificate(vote, self._validators)
         if certificate is not None:
@@ -357,10 +356,10 @@ class Simplex:
         """Act on a verified certificate that tells something new."""
         self._out.append(on.Persist(certificate))
         self._book.add(certificate)
-        if isinstance(certificate, Notarization):
+        if type(certificate) is Notarization:
             self._out.append(on.Notarized(certificate))
             self._try_finalize(certificate.view)
-        elif isinstance(certificate, Finalization):
+        elif type(certificate) is Finalization:
             self._finalized(certificate)
         if certificate.view >= self.view:
             self._enter(certificate.view + 1, certificate)

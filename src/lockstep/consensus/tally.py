@@ -37,10 +37,14 @@ Statement = tuple[Kind, int, bytes, bytes, bytes]
 
 
 def statement(said: Vote | Certificate) -> Statement:
-    """What it says, without who says it: votes with equal statements (of one view) add up."""
-    if isinstance(said, Finalize | Finalization):
+    """What it says, without who says it: votes with equal statements (of one view) add up.
+
+    `isinstance` takes five times as long as a comparison of types to say no to a msgspec structure, here and in all of
+    `consensus`, which is asked at every vote.
+    """
+    if type(said) is Finalize or type(said) is Finalization:
         return Kind.FINALIZE, said.height, said.block, said.state_root, said.event_root
-    if isinstance(said, Notarize | Notarization):
+    if type(said) is Notarize or type(said) is Notarization:
         return Kind.NOTARIZE, 0, said.block, b"", b""
     return Kind.NULLIFY, 0, b"", b"", b""
 
@@ -82,9 +86,9 @@ class Tally:
         group = self._groups.get(statement(vote), [])
         if not validators.is_quorum(validators.stake_of([other.signer for other in group])):
             return None
-        if isinstance(vote, Notarize):
+        if type(vote) is Notarize:
             return notarization(cast("list[Notarize]", group), len(validators))
-        if isinstance(vote, Finalize):
+        if type(vote) is Finalize:
             return finalization(cast("list[Finalize]", group), len(validators))
         return nullification(cast("list[Nullify]", group), len(validators))
 

@@ -74,5 +74,5 @@ def is_in_window(vote: Vote, view: int, book: CertificateBook) -> bool:
     """Whether a vote is worth looking at for a node in `view`: not for a final view, nor for one that is far away,
     except that a notarized block can become final at any time."""
     recent = vote.view + VIEWS_AHEAD_MAX >= view
-    in_time = recent or (isinstance(vote, Finalize) and vote.view in book.notarizations)
+    in_time = recent or (type(vote) is Finalize and vote.view in book.notarizations)
     return book.final.view < vote.view <= view + VIEWS_AHEAD_MAX and in_time

@@ -124,30 +124,29 @@ class Ordering:
         self._ctx.note(Severity.WARNING, f"validator {effect.peer}: {effect.detail}")
 
     def _outgoing(self, effect: engine_.Effect) -> Effect:
-        match effect:
-            case engine_.Broadcast():
-                return Broadcast(effect.message)
-            case engine_.SendTo():
-                return Send(effect.peer, effect.message)
-            case engine_.Propose():
-                entry = self._ctx.tree.get(effect.header.digest)
-                assert entry is not None and entry.block is not None, "only a block that was built here is proposed"
-                at = engine_.Proposed(effect.header, effect.again)
-                payload = entry.block.payload.encode()
-                return Broadcast(Proposal(effect.header.encode(), payload, effect.signature, at.view, at.parent_view))
-            case engine_.Resume():
-                return Resume(EngineResumed(effect.event))
-            case _:
-                raise TypeError(f"{type(effect).__name__} cannot wait for a write")
+        if type(effect) is engine_.Broadcast:
+            return Broadcast(effect.message)
+        if type(effect) is engine_.Resume:
+            return Resume(EngineResumed(effect.event))
+        if type(effect) is engine_.SendTo:
+            return Send(effect.peer, effect.message)
+        if type(effect) is not engine_.Propose:
+            raise TypeError(f"{type(effect).__name__} cannot wait for a write")
+        entry = self._ctx.tree.get(effect.header.digest)
+        assert entry is not None and entry.block is not None, "only a block that was built here is proposed"
+        at = engine_.Proposed(effect.header, effect.again)
+        payload = entry.block.payload.encode()
+        return Broadcast(Proposal(effect.header.encode(), payload, effect.signature, at.view, at.parent_view))
 
     def _persist(self, effect: engine_.Persist) -> None:
         records: list[Record] = [effect.record]
-        if isinstance(effect.record, Notarize | Finalize):
-            entry = self._ctx.tree.get(effect.record.block)
+        record = effect.record
+        if type(record) is Notarize or type(record) is Finalize:
+            entry = self._ctx.tree.get(record.block)
             if entry is not None and entry.stored is not None and not entry.persisted:
                 entry.persisted = True
                 records.insert(0, entry.stored)
-        self._ctx.out.append(Persist(tuple(records), tuple(self._outgoing(then) for then in effect.then)))
+        self._ctx.out.append(Persist(tuple(records), tuple([self._outgoing(then) for then in effect.then])))
 
     def _notarized(self, effect: engine_.Notarized) -> None:
         certificate = effect.certificate

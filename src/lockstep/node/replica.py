@@ -382,14 +382,14 @@ class Replica:
 
     def _client_asked(self, event: ClientAsked) -> bool:
         request = event.request
-        if isinstance(request, SubmitSetChange):
+        if type(request) is SubmitSetChange:
             self._changes.submitted(event.client, request.raw)
-        elif isinstance(request, PriceReport):
+        elif type(request) is PriceReport:
             self._reported(event.client, request)
         else:
             view, evidence = self._ordering.engine.view, len(self._ordering.evidence)
             self._service.asked(event.client, request, view, evidence)
-            if isinstance(request, Submit):
+            if type(request) is Submit:
                 self._builder.attempt()
                 return True
         return False

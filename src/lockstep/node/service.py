@@ -114,13 +114,13 @@ class Service:
     def asked(self, client: int, request: ClientRequest, view: int, evidence: int) -> None:
         """A client asks. `view` and `evidence` are for the status answer."""
         self._seen = view, evidence
-        match request:
+        match request:  # what comes most often is first
+            case Submit():
+                self._clients.submit(client, request.raw, self._state)
             case AskEvents():
                 self._streams.read(client, request)
             case After():
                 self._streams.after(client, request)
-            case Submit():
-                self._clients.submit(client, request.raw, self._state)
             case AskFate():
                 self._clients.ask_fate(client, request.digest)
             case AskAccount():
