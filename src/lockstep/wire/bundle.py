@@ -29,7 +29,7 @@ _DOMAIN: Final = b"lockstep/bundle/1"
 
 
 class Bundle:
-    """A decoded bundle. `raw` is the only state; the rest is read from it once."""
+    """A decoded bundle. All of it is read from `raw` once, but for `signer`, which is found out."""
 
     __slots__ = ("account", "chain_id", "count", "digest", "raw", "sequence", "signer", "valid_until")
 
