@@ -139,8 +139,8 @@ class Ordering:
         return Broadcast(Proposal(effect.header.encode(), payload, effect.signature, at.view, at.parent_view))
 
     def _persist(self, effect: engine_.Persist) -> None:
-        records: list[Record] = [effect.record]
         record = effect.record
+        records: list[Record] = [record]
         if type(record) is Notarize or type(record) is Finalize:
             entry = self._ctx.tree.get(record.block)
             if entry is not None and entry.stored is not None and not entry.persisted:
