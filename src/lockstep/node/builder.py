@@ -86,8 +86,10 @@ class Builder:
         assert parent is not None
         roster = ctx.tree.roster_after(build.parent)
         if roster.epoch != epoch_of(build.view):
-            self.pending = None
-            self._again(parent)
+            # No sooner than an empty block: usually it is final by then. Else views would race on while nothing is.
+            if ctx.now_us >= pending.idle_until_us:
+                self.pending = None
+                self._again(parent)
             return
         depth = parent.height + 1 - ctx.tree.root.height
         if depth > EMPTY_DEPTH_MAX:

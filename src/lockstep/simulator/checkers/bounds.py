@@ -11,7 +11,7 @@ LIMITS: Final = {
     "tree": 1_024,
     "bodies": 4_096,
     "fetched": 16_384,
-    "votes": 4_096,
+    "votes": 4_096 + 2 * 64,  # of views with a notarization, and of those around the present one
     "notarizations": 4_096,
     "nullifications": 4_096,
     "evidence": 4_096,
