@@ -105,6 +105,10 @@ def _address(array: "np.ndarray[Any, Any]") -> int:
     return address
 
 
+_COPIED_BYTES_MAX: Final = 16 * 1024
+"""So much is copied sooner than NumPy tells an array's address (2 to 20 us)."""
+
+
 class Memory:
     """The arrays of one venue, and the registers that lead to them."""
 
@@ -139,11 +143,11 @@ class Memory:
             known = self._undos[id(undo)] = (undo, registers)  # kept alive, so that its id stays its own
         return known
 
-    def copy_inputs(self, seen: Any, spans: Any, commands: Any) -> None:
+    def use_inputs(self, seen: Any, spans: Any, commands: Any) -> None:
         """Take a block's observations, bundles and commands."""
-        self._copy(_SEEN, seen)
-        self._copy(_SPANS, spans)
-        self._copy(_COMMANDS, commands)
+        self._take_in(_SEEN, seen)
+        self._take_in(_SPANS, spans)
+        self._take_in(_COMMANDS, commands)
         self.registers[_BLOCK] = 0
         self.registers[SEEN_COUNT], self.registers[SPAN_COUNT] = len(seen), len(spans)
         self.registers[COMMAND_COUNT], self.registers[COMMAND_AT] = len(commands), -1
@@ -160,14 +164,23 @@ class Memory:
         """How many more records fit."""
         return int(self.registers[EVENT_CAPACITY] - self.registers[EVENT_COUNT])
 
-    def take_events(self) -> bytes:
-        """The records written since this was last called, as bytes: a copy, for their room is used again."""
-        events: bytes = self._events[: self.registers[EVENT_COUNT]].tobytes()
+    def take_events(self) -> Any:
+        """The records written since this was last called, read only. Ask for room before any are written again."""
+        events = self._events[: self.registers[EVENT_COUNT]]
         self.registers[EVENT_COUNT] = 0
+        if events.nbytes <= _COPIED_BYTES_MAX:
+            return np.frombuffer(events.tobytes(), EVENT)
+        self._events = np.zeros(0, EVENT)  # given away
+        self.registers[EVENT_CAPACITY] = 0
+        events.flags.writeable = False
         return events
 
-    def _copy(self, register: int, rows: Any) -> None:
-        """To where its kind lies for good: for an array's address, NumPy takes longer than for copying small ones."""
+    def _take_in(self, register: int, rows: Any) -> None:
+        """Copied to where its kind lies for good, if it is small; else used where it is, and kept alive."""
+        if rows.nbytes > _COPIED_BYTES_MAX:
+            self._inputs[register] = memoryview(bytearray())
+            self._use(register, np.ascontiguousarray(rows))
+            return
         data = rows.tobytes()
         if len(data) > len(self._inputs[register]):
             room = np.empty(len(rows), rows.dtype)

@@ -110,28 +110,30 @@ class Venue:
         """The part of `execute` before hashing: the block's events, in a new epoch that is not sealed yet."""
         self._opened_before = int(self.ledger.tables[schema.ACCOUNTS].count[0])
         self._memory.use_undo(self.ledger.begin())
-        self._memory.copy_inputs(
+        self._memory.use_inputs(
             _columns(observations, OBSERVATION),
             _columns(bundles, schema.BUNDLE_SPAN),
             _columns(commands, COMMAND),
         )
-        self._memory.make_event_room(_EVENTS_PER_COMMAND * len(commands) + EVENTS_PER_STEP_MAX)
+        event_room = _EVENTS_PER_COMMAND * len(commands) + EVENTS_PER_STEP_MAX
+        self._memory.make_event_room(event_room)
         registers = self._memory.registers
         registers[HEIGHT], registers[TIME_MS] = height, time_ms
         handle = self._memory.handle
         if not begin_block(handle):
             self.ledger.rollback()
             raise InvariantBroken("the bundles do not divide the block's commands")
-        stretches: list[bytes] = []
+        stretches: list[Array] = []
         for kernel in (run_commands, run_checks):
             while kernel(handle):
                 if self._memory.event_room < EVENTS_PER_STEP_MAX:
                     stretches.append(self._memory.take_events())
+                    self._memory.make_event_room(event_room)
                 self._grow_undo()
         stretches.append(self._memory.take_events())
         self._set_counts()
         self._change_validators(height, change)
-        return np.frombuffer(b"".join(stretches), EVENT)
+        return stretches[0] if len(stretches) == 1 else _joined(stretches)
 
     @property
     def roster(self) -> Roster:
@@ -197,6 +199,11 @@ class Venue:
 def _columns(array: Array, dtype: "np.dtype[Any]") -> Array:
     """As rows of this type, without a copy where they are."""
     return array if array.dtype is dtype else array.astype(dtype)
+
+
+def _joined(stretches: list[Array]) -> Array:
+    """Concatenated as bytes: NumPy would copy structured rows field by field."""
+    return np.concatenate([rows.view(np.uint8) for rows in stretches]).view(EVENT)
 
 
 def _room(undo: Undo) -> int:
