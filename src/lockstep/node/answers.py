@@ -10,11 +10,9 @@ from typing import Final
 from lockstep.base.limits import FIRST_OBSERVER
 from lockstep.base.marks import reached
 from lockstep.node.context import Context
-from lockstep.node.effects import ServeChain, ServeProof, ServeState
 from lockstep.node.serving import Serving
 from lockstep.wire.light import AskLight
 from lockstep.wire.message import (
-    Chain,
     FetchBlock,
     FetchBundles,
     FetchChain,
@@ -103,21 +101,14 @@ class Answers:
             case FetchBlock():
                 known.bytes.take(self._serving.block(peer, message))
             case FetchChain():
-                self._chain(peer, message)
+                self._serving.chain(peer, message)
             case FetchCheckpoint() | FetchState():
-                self._ctx.out.append(ServeState(peer, message))
+                self._serving.state(peer, message)
             case AskLight():
-                self._ctx.out.append(ServeProof(peer, message, self._ctx.tree.root.height, is_peer=True))
+                self._serving.light(peer, message)
             case Ping():
                 self._ctx.send(peer, Pong(message.time_us))
         return True
-
-    def _chain(self, peer: int, message: FetchChain) -> None:
-        final = self._ctx.tree.root.height
-        if message.from_height <= final:
-            self._ctx.out.append(ServeChain(peer, max(1, message.from_height), final))
-        else:
-            self._ctx.send(peer, Chain((), None))
 
 
 def votes(peer: int) -> bool:

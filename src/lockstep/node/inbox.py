@@ -9,7 +9,7 @@ from lockstep.consensus import interface as engine_
 from lockstep.node.bodies import Bodies
 from lockstep.node.clients import Clients
 from lockstep.node.context import Context
-from lockstep.node.effects import DropPeer, ServeChain, ServeProof, ServeState, Severity
+from lockstep.node.effects import DropPeer, Severity
 from lockstep.node.epochs import Epochs
 from lockstep.node.feed import Feed
 from lockstep.node.ordering import Ordering
@@ -74,8 +74,8 @@ class Inbox:
             Ping: self._ping, Pong: peers.pong,
             SetChangeBody: lambda peer, message: changes.arrived(message.raw),
             FetchBundles: serving.bundles, Bundles: self._bundles, FetchBlock: serving.block, BlockBody: self._block,
-            FetchChain: self._fetch_chain, Chain: sync.chain, FetchCheckpoint: self._fetch_state,
-            FetchState: self._fetch_state, AskLight: self._ask_light, CheckpointOffer: sync.offered,
+            FetchChain: serving.chain, Chain: sync.chain, FetchCheckpoint: serving.state,
+            FetchState: serving.state, AskLight: serving.light, CheckpointOffer: sync.offered,
             LightReply: sync.shown, StatePart: sync.part,
         }  # fmt: skip
 
@@ -163,19 +163,6 @@ class Inbox:
         header = decode_header(message.header)
         if self._bodies.wants_block(header.digest):
             self._ordering.offer(decode_block(message.header, message.payload))
-
-    def _fetch_chain(self, peer: int, message: FetchChain) -> None:
-        final = self._ctx.tree.root.height
-        if message.from_height <= final:
-            self._ctx.out.append(ServeChain(peer, max(1, message.from_height), final))
-        else:
-            self._ctx.send(peer, Chain((), None))
-
-    def _fetch_state(self, peer: int, message: FetchCheckpoint | FetchState) -> None:
-        self._ctx.out.append(ServeState(peer, message))
-
-    def _ask_light(self, peer: int, message: AskLight) -> None:
-        self._ctx.out.append(ServeProof(peer, message, self._ctx.tree.root.height, is_peer=True))
 
     def _bundle_arrived(self, bundle: Bundle) -> bool:
         """From a peer; whether it is new in the pool. Races make `duplicate`, `replayed`, `expired` and `busy` normal;

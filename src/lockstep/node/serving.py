@@ -8,10 +8,22 @@ from typing import Final
 
 from lockstep.node.bodies import split_digests
 from lockstep.node.context import Context
+from lockstep.node.effects import ServeChain, ServeProof, ServeState
 from lockstep.node.record import StoredBlock
 from lockstep.wire.block import Block
 from lockstep.wire.bundle import Bundle
-from lockstep.wire.message import CHAIN_BYTES_MAX, BlockBody, Bundles, FetchBlock, FetchBundles
+from lockstep.wire.light import AskLight
+from lockstep.wire.message import (
+    CHAIN_BYTES_MAX,
+    BlockBody,
+    Bundles,
+    Chain,
+    FetchBlock,
+    FetchBundles,
+    FetchChain,
+    FetchCheckpoint,
+    FetchState,
+)
 
 RECENT_BLOCKS: Final = 24
 
@@ -67,6 +79,22 @@ class Serving:
         if raws:
             self._ctx.send(peer, Bundles(tuple(raws)))
         return total
+
+    def chain(self, peer: int, message: FetchChain) -> None:
+        """Have final blocks sent from the disk; what there is above the head is said at once: nothing."""
+        final = self._ctx.tree.root.height
+        if message.from_height <= final:
+            self._ctx.out.append(ServeChain(peer, max(1, message.from_height), final))
+        else:
+            self._ctx.send(peer, Chain((), None))
+
+    def state(self, peer: int, message: FetchCheckpoint | FetchState) -> None:
+        """Have it answered from a checkpoint."""
+        self._ctx.out.append(ServeState(peer, message))
+
+    def light(self, peer: int, message: AskLight) -> None:
+        """Have it answered from headers and certificates on the disk."""
+        self._ctx.out.append(ServeProof(peer, message, self._ctx.tree.root.height, is_peer=True))
 
     def _in_tree(self) -> dict[bytes, Bundle]:
         entries = self._ctx.tree.entries()

@@ -299,7 +299,13 @@ def decode_message(raw: bytes | memoryview) -> PeerMessage:
     return message
 
 
-def _check_time(message: Ping | Pong) -> None:
+def _check_ping(message: Ping) -> None:
+    check_unsigned(message.time_us, "time")
+    check_unsigned(message.view, "view")
+    check_unsigned(message.final_height, "final height")
+
+
+def _check_pong(message: Pong) -> None:
     check_unsigned(message.time_us, "time")
 
 
@@ -313,7 +319,7 @@ def _check_proposal(message: Proposal) -> None:
 _FREQUENT: Final[dict[type, Callable[[Any], None]]] = {
     Notarize: Notarize.check, Nullify: Nullify.check, Finalize: Finalize.check,
     Notarization: check_certificate, Nullification: check_certificate, Finalization: check_certificate,
-    Proposal: _check_proposal, Ping: _check_time, Pong: _check_time,
+    Proposal: _check_proposal, Ping: _check_ping, Pong: _check_pong,
 }  # fmt: skip
 """What nearly all messages are is found in one look-up; for the rest see `_check`."""
 
